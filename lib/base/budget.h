@@ -1,0 +1,124 @@
+// Budget: one hard cap for the bytes of host memory the engine asks for.
+//
+// Everything that grows with the model's context or with sessions (KV blocks,
+// windows, workspaces) is taken through a Grant.  What does not fit is refused
+// with a sentence before memory is touched.  Mapped checkpoint files are not
+// counted: the kernel may drop those pages at any time.
+//
+// Any thread.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <new>
+#include <utility>
+
+namespace v4i {
+
+enum class Use : int { kWeights = 0, kKv = 1, kScratch = 2 };
+inline constexpr int kUseCount = 3;
+
+// Where host bytes come from.  The default is aligned operator new; a host
+// program may hand in its own (v4i_allocator).
+struct HostAllocator {
+  void* (*alloc)(std::size_t bytes, std::size_t align, void* user) = nullptr;
+  void (*free)(void* p, std::size_t bytes, std::size_t align, void* user) = nullptr;
+  void* user = nullptr;
+};
+
+class Budget {
+ public:
+  static constexpr std::uint64_t kNoCap = ~std::uint64_t{0};
+
+  explicit Budget(std::uint64_t host_cap = kNoCap, HostAllocator allocator = {})
+      : cap_(host_cap), allocator_(allocator) {}
+
+  std::uint64_t cap() const { return cap_.load(); }
+  // Lower than what is in use is allowed: nothing new is granted until it fits.
+  void set_cap(std::uint64_t bytes) { cap_.store(bytes); }
+
+  std::uint64_t used() const { return total_.load(); }
+  std::uint64_t used(Use use) const { return by_use_[static_cast<int>(use)].load(); }
+  std::uint64_t peak() const { return peak_.load(); }
+
+  // Throws Error(kNoMemory) naming `what` when `bytes` do not fit.
+  void take(std::uint64_t bytes, Use use, const char* what);
+  void give(std::uint64_t bytes, Use use) noexcept;
+
+  const HostAllocator& allocator() const { return allocator_; }
+
+ private:
+  std::atomic<std::uint64_t> cap_;
+  std::atomic<std::uint64_t> total_{0};
+  std::atomic<std::uint64_t> peak_{0};
+  std::atomic<std::uint64_t> by_use_[kUseCount] = {};
+  HostAllocator allocator_;
+};
+
+// An aligned array of plain values, counted in a Budget for as long as it lives.
+// Contents start as zero bytes.
+template <class T>
+class Buffer {
+ public:
+  static constexpr std::size_t kAlign = 64;
+  Buffer() = default;
+  Buffer(Budget& budget, std::size_t count, Use use, const char* what);
+  ~Buffer() { reset(); }
+  Buffer(Buffer&& o) noexcept { swap(o); }
+  Buffer& operator=(Buffer&& o) noexcept {
+    if (this != &o) {
+      reset();
+      swap(o);
+    }
+    return *this;
+  }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  std::size_t size() const { return count_; }
+  std::size_t bytes() const { return count_ * sizeof(T); }
+  bool empty() const { return count_ == 0; }
+  T& operator[](std::size_t i) { return data_[i]; }
+  const T& operator[](std::size_t i) const { return data_[i]; }
+  T* begin() { return data_; }
+  T* end() { return data_ + count_; }
+  void reset() noexcept;
+  void swap(Buffer& o) noexcept {
+    std::swap(budget_, o.budget_);
+    std::swap(data_, o.data_);
+    std::swap(count_, o.count_);
+    std::swap(use_, o.use_);
+  }
+
+ private:
+  Budget* budget_ = nullptr;
+  T* data_ = nullptr;
+  std::size_t count_ = 0;
+  Use use_ = Use::kScratch;
+};
+
+namespace detail {
+void* take_aligned(Budget& budget, std::size_t count, std::size_t size, std::size_t align, Use use,
+                   const char* what);
+void give_aligned(Budget& budget, void* p, std::size_t bytes, std::size_t align, Use use) noexcept;
+}  // namespace detail
+
+template <class T>
+Buffer<T>::Buffer(Budget& budget, std::size_t count, Use use, const char* what)
+    : budget_(&budget), count_(count), use_(use) {
+  if (count > 0)
+    data_ = static_cast<T*>(detail::take_aligned(budget, count, sizeof(T), kAlign, use, what));
+}
+
+template <class T>
+void Buffer<T>::reset() noexcept {
+  if (data_ != nullptr) detail::give_aligned(*budget_, data_, bytes(), kAlign, use_);
+  data_ = nullptr;
+  count_ = 0;
+}
+
+}  // namespace v4i

@@ -1,0 +1,51 @@
+// ThreadPool: fixed threads, fixed split.
+//
+// run(n, body) calls body(begin, end, thread) once per thread with that thread's
+// share of [0, n): contiguous, decided by n and the thread count alone.  A body
+// must write only what belongs to its indices, so results do not depend on the
+// number of threads.  The calling thread is thread 0.
+//
+// One run() at a time per pool; the caller (the model's forward lock) sees to it.
+// The first exception of a body is rethrown in the caller after all have ended.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <type_traits>
+#include <vector>
+
+namespace v4i {
+
+class ThreadPool {
+ public:
+  // threads >= 1, the calling thread included.
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return size_; }
+
+  template <class Body>
+  void run(std::int64_t n, Body&& body) {
+    using B = std::remove_reference_t<Body>;
+    run_erased(
+        n,
+        [](void* b, std::int64_t begin, std::int64_t end, int thread) {
+          (*static_cast<B*>(b))(begin, end, thread);
+        },
+        const_cast<void*>(static_cast<const void*>(&body)));
+  }
+
+ private:
+  using Call = void (*)(void* body, std::int64_t begin, std::int64_t end, int thread);
+  void run_erased(std::int64_t n, Call call, void* body);
+
+  struct State;
+  int size_;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace v4i

@@ -1,0 +1,21 @@
+# v4i_layer(NAME DIR dir LINK targets...): one folder of the library as a static
+# target v4i_NAME, from every .cc in it.  A folder without sources yet is a header
+# target, so that layers may appear in any order.
+
+add_library(v4i_options INTERFACE)
+target_include_directories(v4i_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
+# No contraction: the same arithmetic on every build.  Never -ffast-math.
+target_compile_options(v4i_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -ffp-contract=off
+                       $<$<BOOL:${V4I_WERROR}>:-Werror>)
+
+function(v4i_layer name)
+  cmake_parse_arguments(A "" "DIR" "LINK" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${A_DIR}/*.cc)
+  if(sources)
+    add_library(v4i_${name} STATIC ${sources})
+    target_link_libraries(v4i_${name} PUBLIC v4i_options ${A_LINK})
+  else()
+    add_library(v4i_${name} INTERFACE)
+    target_link_libraries(v4i_${name} INTERFACE v4i_options ${A_LINK})
+  endif()
+endfunction()

@@ -1,0 +1,67 @@
+// Model: an opened checkpoint, immutable, shared by sessions and threads.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/base/cancel.h"
+#include "lib/base/hash.h"
+#include "lib/loader/checkpoint.h"
+#include "lib/model/config.h"
+#include "lib/model/plan.h"
+#include "lib/model/weights.h"
+
+namespace v4i {
+class ThreadPool;
+}
+
+namespace v4i::model {
+
+class Model {
+ public:
+  // `path` is a folder (config.json + *.safetensors, with or without an index) or
+  // a single .safetensors file with config.json beside it.
+  static std::shared_ptr<const Model> open(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  const Config& config() const { return config_; }
+  const Plan& plan() const { return plan_; }
+  const Weights& weights() const { return weights_; }
+  const loader::Checkpoint& checkpoint() const { return *checkpoint_; }
+
+  // Names this checkpoint: SHA-256 of the config's numbers, the tensor directory
+  // (names, dtypes, shapes) and the bytes of the small tensors.  Keys KV blocks
+  // and saved sessions.
+  const Digest& digest() const { return digest_; }
+  std::uint64_t parameters() const { return parameters_; }  // logical: an fp4 byte is two
+  std::uint64_t tensor_bytes() const;
+
+  // First-touch checks.  NaN codes in weights or scales would turn text into
+  // garbage silently; so the bytes are scanned once, before their first use, and
+  // refused with the tensor's name (kFormat).  Cheap afterwards: one atomic load.
+  // Any thread; scanning uses `pool`.
+  void touch_layer(int layer, ThreadPool& pool) const;  // all but the routed experts
+  void touch_experts(int layer, const std::int32_t* experts, int count, ThreadPool& pool) const;
+  void touch_head(ThreadPool& pool) const;              // head, hc_head
+  void touch_mtp(ThreadPool& pool) const;               // the MTP block but its experts
+  void touch_mtp_experts(const std::int32_t* experts, int count, ThreadPool& pool) const;
+
+ private:
+  Model() = default;
+  std::string path_;
+  Config config_;
+  Plan plan_;
+  std::unique_ptr<loader::Checkpoint> checkpoint_;
+  Weights weights_;
+  Digest digest_{};
+  std::uint64_t parameters_ = 0;
+  // 1 = scanned.  [layers + 2][1 + experts]: slot 0 is the dense part, then experts;
+  // row `layers` is the MTP block, row `layers + 1` slot 0 is the head.
+  mutable std::vector<std::atomic<std::uint8_t>> touched_;
+};
+
+}  // namespace v4i::model
