@@ -1,0 +1,79 @@
+// Tiny models and temporary folders; see tiny_model.h.
+#include "tests/support/tiny_model.h"
+
+#include <fmt/format.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+
+#include "lib/base/hash.h"
+
+#ifndef V4I_PYTHON
+#define V4I_PYTHON "/usr/bin/python3"  // Debian's, where python3-numpy lives
+#endif
+
+namespace v4i::test {
+
+namespace fs = std::filesystem;
+
+std::string python() { return V4I_PYTHON; }
+
+std::string make_tiny(int seed, int tokens, bool dspark) {
+  const std::string script = std::string(V4I_SOURCE_DIR) + "/tests/oracle/make_tiny_v4.py";
+  const std::string text = read_file(script);
+  // The script's checksum is in the name: a changed script makes new models.
+  const std::string name =
+      fmt::format("tiny-{}-{}-{}-{:08x}", seed, tokens, dspark ? "dspark" : "mtp",
+                  checksum64(text.data(), text.size()) & 0xffffffffu);
+  const fs::path folder = fs::path(V4I_FIXTURE_DIR) / name;
+  if (fs::exists(folder)) return folder.string();
+  // Made beside its place and renamed, because test programs run side by side.
+  const fs::path part = fs::path(V4I_FIXTURE_DIR) / fmt::format("{}.part{}", name, ::getpid());
+  fs::create_directories(part);
+  const std::string command =
+      fmt::format("'{}' '{}' '{}' {} {} {} > '{}'", python(), script, part.string(), seed, tokens,
+                  dspark ? "dspark" : "", (part / "log.txt").string());
+  if (std::system(command.c_str()) != 0)
+    throw std::runtime_error("cannot make a tiny model: " + command);
+  std::error_code error;
+  fs::rename(part, folder, error);
+  if (error) fs::remove_all(part);  // another program was first
+  if (!fs::exists(folder)) throw std::runtime_error("cannot make " + folder.string());
+  return folder.string();
+}
+
+TempDir::TempDir() {
+  fs::create_directories(V4I_FIXTURE_DIR);
+  path_ = std::string(V4I_FIXTURE_DIR) + "/temp-XXXXXX";
+  if (::mkdtemp(path_.data()) == nullptr) throw std::runtime_error("cannot make " + path_);
+}
+
+TempDir::~TempDir() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+void copy_model(const std::string& from, const std::string& to) {
+  for (const auto& entry : fs::directory_iterator(from))
+    if (entry.is_regular_file())
+      fs::copy_file(entry.path(), fs::path(to) / entry.path().filename(),
+                    fs::copy_options::overwrite_existing);
+}
+
+std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw std::runtime_error("cannot read " + path);
+  return std::string(std::istreambuf_iterator<char>(in), {});
+}
+
+void write_file(const std::string& path, const std::string& bytes) {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  if (!out) throw std::runtime_error("cannot write " + path);
+}
+
+}  // namespace v4i::test

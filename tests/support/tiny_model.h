@@ -1,0 +1,41 @@
+// Tiny random models for tests, written by tests/oracle/make_tiny_v4.py.
+//
+// A model is made once per (seed, tokens, kind) and kept in the build folder, so
+// treat it as read-only: a test that wants a damaged one copies it first
+// (copy_model).
+#pragma once
+
+#include <string>
+
+namespace v4i::test {
+
+// Folder with model.safetensors, model.safetensors.index.json, config.json and
+// ids.json (`tokens` token ids).  4 layers of ratios 0, 4, 128, 4; one hash layer;
+// 8 experts of which 2 run; width 256; vocabulary 512; one MTP block or, with
+// `dspark`, three DSpark stages.
+std::string make_tiny(int seed, int tokens = 300, bool dspark = false);
+
+// The Python with numpy that `make_tiny` and the oracle comparisons run.
+std::string python();
+
+// A fresh empty folder that is removed with everything in it at the end of scope.
+class TempDir {
+ public:
+  TempDir();
+  ~TempDir();
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
+  const std::string& path() const { return path_; }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+// Copies the files of a model folder (not recursive) into `to`, which exists.
+void copy_model(const std::string& from, const std::string& to);
+
+std::string read_file(const std::string& path);
+void write_file(const std::string& path, const std::string& bytes);
+
+}  // namespace v4i::test
