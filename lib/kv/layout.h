@@ -1,0 +1,63 @@
+// Layout: how many bytes of KV state each layer keeps, and in which form.
+//
+// Spec 4.  Per layer: a ring of recent KV rows (sliding window), the compressor's
+// inputs of recent tokens (partial state), and rows that grow with the context.
+// Every ring is addressed by absolute position modulo its slots and is larger than
+// the model needs by `rollback` tokens, so that taking back up to `rollback`
+// tokens is setting the length; nothing was overwritten (spec 4.4).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace v4i::kv {
+
+// A stored KV row of `dim` channels, the last `rope` of them rotary.
+//   packed: (dim - rope) e4m3 | rope bf16 | ceil((dim - rope) / 64) ue8m0, padded to a
+//           multiple of 8 (512, 64: 584 bytes)
+//   else:   dim float32
+struct RowFormat {
+  int dim = 0, rope = 0;
+  bool packed = false;
+  std::size_t bytes() const;
+};
+
+// A stored index key of `dim` channels.
+//   packed: dim / 2 e2m1 pairs, low nibble first | ceil(dim / 32) ue8m0 (128: 68 bytes)
+//   else:   dim float32
+struct KeyFormat {
+  int dim = 0;
+  bool packed = false;
+  std::size_t bytes() const;
+};
+
+struct LayerLayout {
+  int ratio = 0;           // tokens per compressed row, 0: window only
+  int partial_slots = 0;   // tokens of compressor input kept: ratio (2 * ratio with overlap) + rollback
+  int partial_width = 0;   // floats per slot: values then gates of the main compressor ...
+  int index_width = 0;     // ... then values and gates of the indexer's; 0 without one
+  bool index_keys = false;
+  // Byte offsets in the fixed state of a session.
+  std::size_t window_offset = 0, partial_offset = 0;
+};
+
+struct Layout {
+  RowFormat row;
+  KeyFormat key;
+  int window = 0;         // rows the model looks back, the current one included
+  int rollback = 0;       // tokens that can be taken back by setting the length
+  int window_slots = 0;   // window + rollback
+  int rows_per_block = 64;
+  std::vector<LayerLayout> layers;
+  std::size_t fixed_bytes = 0;  // windows and partial states of all layers
+
+  // Fills the offsets and fixed_bytes from the rest.
+  void finish();
+  // Bytes that a sequence of `tokens` holds: fixed state and whole blocks.
+  std::uint64_t bytes(std::uint64_t tokens) const;
+  // Growing bytes per token, the average over whole blocks.
+  double bytes_per_token() const;
+};
+
+}  // namespace v4i::kv

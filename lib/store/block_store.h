@@ -1,0 +1,59 @@
+// BlockStore: where immutable blocks live.  The interface every tier implements,
+// the host's own tiers (v4i_kv_vtable) included.
+//
+// A block is immutable and named by the hash of everything that produced it: same
+// key, same bytes, for ever.  That is the whole consistency story.  A store may
+// lose blocks (a miss costs time); it must never return a block it did not get.
+//
+// begin_*() start work and never block; `ticket` names it and the bytes stay valid
+// until poll() reports the ticket.  Calls into one store are serialised by its
+// caller.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+#include "lib/base/error.h"
+
+namespace v4i::store {
+
+struct BlockKey {
+  std::array<std::uint8_t, 32> bytes{};
+  bool operator==(const BlockKey&) const = default;
+};
+
+struct BlockKeyHash {  // a key is already a hash
+  std::size_t operator()(const BlockKey& k) const {
+    std::size_t h;
+    std::memcpy(&h, k.bytes.data(), sizeof h);
+    return h;
+  }
+};
+
+struct Completion {
+  std::uint64_t ticket = 0;
+  Code status = Code::kOk;  // kState: not found
+  std::uint64_t bytes = 0;
+};
+
+class BlockStore {
+ public:
+  virtual ~BlockStore() = default;
+
+  // Both throw Error when the work cannot even be started (kNoMemory: full).
+  virtual void begin_put(const BlockKey& key, std::span<const std::byte> bytes,
+                         std::uint64_t ticket) = 0;
+  virtual void begin_get(const BlockKey& key, std::span<std::byte> bytes,
+                         std::uint64_t ticket) = 0;
+  // Waits at most `timeout_ns`, then reports what finished, in any order.  Returns
+  // how many entries of `out` it filled; 0 is normal.
+  virtual std::size_t poll(std::span<Completion> out, std::uint64_t timeout_ns) = 0;
+  virtual bool contains(const BlockKey& key) = 0;
+  virtual void erase(const BlockKey& key) = 0;
+  virtual std::uint64_t bytes_used() const = 0;
+};
+
+}  // namespace v4i::store
