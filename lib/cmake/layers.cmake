@@ -2,11 +2,23 @@
 # target v4i_NAME, from every .cc in it.  A folder without sources yet is a header
 # target, so that layers may appear in any order.
 
+# What every file of the project is compiled with, examples included.
+add_library(v4i_warnings INTERFACE)
+target_compile_options(v4i_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow
+                       $<$<BOOL:${V4I_WERROR}>:-Werror>)
+if(V4I_SANITIZE)
+  target_compile_options(v4i_warnings INTERFACE -fsanitize=${V4I_SANITIZE} -fno-sanitize-recover=all
+                         -fno-omit-frame-pointer)
+  target_link_options(v4i_warnings INTERFACE -fsanitize=${V4I_SANITIZE})
+endif()
+
+# What the library and its tests add.
 add_library(v4i_options INTERFACE)
+target_link_libraries(v4i_options INTERFACE v4i_warnings)
 target_include_directories(v4i_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
 # No contraction: the same arithmetic on every build.  Never -ffast-math.
-target_compile_options(v4i_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -ffp-contract=off
-                       $<$<BOOL:${V4I_WERROR}>:-Werror>)
+target_compile_options(v4i_options INTERFACE -ffp-contract=off
+  "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-include ${PROJECT_SOURCE_DIR}/lib/base/thirdparty.h>")
 
 function(v4i_layer name)
   cmake_parse_arguments(A "" "DIR" "LINK" ${ARGN})

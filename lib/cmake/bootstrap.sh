@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Installs the Debian/Ubuntu packages that building and testing need, and says
+# which.  Nothing missing: no output, no network, a few milliseconds.
+#   usage: bootstrap.sh [further packages]
+set -eu
+
+packages=(g++ cmake ninja-build ccache pkg-config
+          libfmt-dev libeigen3-dev nlohmann-json3-dev libcli11-dev
+          catch2 libbenchmark-dev python3 python3-numpy "$@")
+
+if ! command -v dpkg-query >/dev/null; then
+  echo "bootstrap: not a Debian or Ubuntu system; building with what is installed." >&2
+  echo "bootstrap: needed are the equivalents of: ${packages[*]}" >&2
+  exit 0
+fi
+
+installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p')
+missing=()
+for p in "${packages[@]}"; do
+  grep -qx -- "$p" <<<"$installed" || missing+=("$p")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  if ! command -v sudo >/dev/null; then
+    echo "bootstrap: packages are missing and there is no sudo; as root run:" >&2
+    echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
+    exit 1
+  fi
+  as_root=(sudo)
+fi
+
+echo "bootstrap: installing with apt: ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q "$@" >"$log" 2>&1; }
+if ! apt update || ! apt install -y --no-install-recommends "${missing[@]}"; then
+  tail -n 25 "$log" >&2
+  echo "bootstrap: apt-get failed; its last lines are above" >&2
+  exit 1
+fi
+echo "bootstrap: installed ${#missing[@]} packages and what they depend on"
