@@ -25,7 +25,8 @@ class BlockTable {
   std::size_t block_bytes() const { return row_bytes_ * static_cast<std::size_t>(rows_per_block_); }
   bool used() const { return row_bytes_ != 0; }
 
-  // Makes rows [first, last) writable.
+  // Makes rows [first, last) writable; first is at most the rows there are.  When
+  // this throws, rows are as before and truncate() gives back what was added.
   void reserve(std::int64_t first, std::int64_t last, store::TierStack& store);
   const std::byte* row(std::int64_t i) const {
     return blocks_[static_cast<std::size_t>(i / rows_per_block_)].data +
@@ -33,10 +34,10 @@ class BlockTable {
   }
   std::byte* mutable_row(std::int64_t i);  // in an open block
 
-  // Gives block `index`, all of whose rows are final, to the store under `key`.
   bool is_sealed(std::int64_t index) const;
+  // Gives block `index`, all of whose rows are final, to the store under `key`.
   void seal(std::int64_t index, const store::BlockKey& key, store::TierStack& store);
-  void truncate(std::int64_t rows);  // drops blocks that hold none of the first `rows`
+  void truncate(std::int64_t rows) noexcept;  // drops blocks with none of the first `rows`
   BlockTable fork(store::TierStack& store) const;
   std::int64_t blocks() const { return static_cast<std::int64_t>(blocks_.size()); }
   std::uint64_t bytes() const { return blocks_.size() * block_bytes(); }
@@ -44,7 +45,7 @@ class BlockTable {
  private:
   struct Slot {
     const std::byte* data = nullptr;
-    store::BlockRef sealed;       // or
+    store::BlockRef sealed;  // or
     Buffer<std::byte> open;
   };
   std::size_t row_bytes_ = 0;

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "lib/base/hash.h"
+
 namespace v4i::kv {
 
 // A stored KV row of `dim` channels, the last `rope` of them rotary.
@@ -33,31 +35,39 @@ struct KeyFormat {
 };
 
 struct LayerLayout {
-  int ratio = 0;           // tokens per compressed row, 0: window only
-  int partial_slots = 0;   // tokens of compressor input kept: ratio (2 * ratio with overlap) + rollback
-  int partial_width = 0;   // floats per slot: values then gates of the main compressor ...
-  int index_width = 0;     // ... then values and gates of the indexer's; 0 without one
+  int ratio = 0;  // tokens per compressed row, 0: window only
+  int partial_slots =
+      0;  // tokens of compressor input kept: ratio (2 * ratio with overlap) + rollback
+  int partial_width = 0;  // floats per slot: values then gates of the main compressor ...
+  int index_width = 0;    // ... then values and gates of the indexer's; 0 without one
   bool index_keys = false;
   // Byte offsets in the fixed state of a session.
   std::size_t window_offset = 0, partial_offset = 0;
+
+  std::size_t partial_floats() const;  // per slot
 };
 
 struct Layout {
   RowFormat row;
   KeyFormat key;
-  int window = 0;         // rows the model looks back, the current one included
-  int rollback = 0;       // tokens that can be taken back by setting the length
-  int window_slots = 0;   // window + rollback
+  int window = 0;        // rows the model looks back, the current one included
+  int rollback = 0;      // tokens that can be taken back by setting the length
+  int window_slots = 0;  // window + rollback
   int rows_per_block = 64;
   std::vector<LayerLayout> layers;
   std::size_t fixed_bytes = 0;  // windows and partial states of all layers
 
-  // Fills the offsets and fixed_bytes from the rest.
+  // Fills the offsets and fixed_bytes from the rest.  Error(kInvalid) when a number
+  // is out of range.
   void finish();
+  // Of one growing row of `l`: compressed row or index key; 0 when there is none.
+  std::size_t row_bytes(const LayerLayout& l, bool index) const;
   // Bytes that a sequence of `tokens` holds: fixed state and whole blocks.
   std::uint64_t bytes(std::uint64_t tokens) const;
   // Growing bytes per token, the average over whole blocks.
   double bytes_per_token() const;
+  // Of every number that decides what the bytes of a state mean.
+  Digest digest() const;
 };
 
 }  // namespace v4i::kv

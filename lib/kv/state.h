@@ -22,6 +22,7 @@
 #include "lib/base/hash.h"
 #include "lib/kv/block_table.h"
 #include "lib/kv/layout.h"
+#include "lib/kv/prefix.h"
 #include "lib/store/tier_stack.h"
 
 namespace v4i::kv {
@@ -34,7 +35,8 @@ using ReadBytes = std::function<void(void*, std::size_t)>;  // throws when bytes
 class State {
  public:
   // `seed` names what the rows depend on besides the tokens: the model's digest,
-  // the numerics, the kernels.  Block keys are chained from it.
+  // the numerics, the kernels.  Block keys are chained from it and from the layout.
+  // `layout` is finished.  Error(kNoMemory) when the fixed state does not fit.
   State(std::shared_ptr<const Layout> layout, store::TierStack& store, const Digest& seed);
   State(State&&) noexcept;
   State& operator=(State&&) noexcept;
@@ -42,11 +44,13 @@ class State {
 
   const Layout& layout() const { return *layout_; }
   std::int64_t length() const { return length_; }
-  // Bytes this state holds; shared blocks count in every holder.
+  // Bytes this state holds of the Budget; what is shared counts in every holder.
   std::uint64_t bytes() const;
 
   // ---- while a chunk is computed
-  // Makes room for `tokens` (their ids name the blocks they complete).
+  // Makes room for `tokens` (their ids name the blocks they complete).  One token
+  // allocates nothing but the block, and now and then the list piece, that it opens.
+  // Error(kNoMemory): the state is as before, at most without its checkpoints.
   void begin(std::span<const std::int32_t> tokens);
   std::byte* window_row(int layer, std::int64_t position);
   const std::byte* window_row(int layer, std::int64_t position) const;
@@ -55,6 +59,9 @@ class State {
   std::byte* new_row(int layer, RowKind kind, std::int64_t row);
   const std::byte* row(int layer, RowKind kind, std::int64_t row) const;
   void commit();
+  // Chunks longer than the rollback margin are undone from a copy.  Shorter ones
+  // overwrote only rows outside the window; the room for direct rewinds shrinks by
+  // their length.
   void abort() noexcept;
 
   // ---- between chunks
@@ -62,33 +69,54 @@ class State {
   // itself within the rollback margin, else the nearest checkpoint, else 0.
   std::int64_t rewind_target(std::int64_t length) const;
   void rewind(std::int64_t length);  // to a value of rewind_target()
-  State fork() const;  // shares sealed blocks, copies the fixed state and open blocks
+  State fork() const;                // shares sealed blocks, copies the fixed state and open blocks
 
-  // Everything needed to continue bit for bit.  restore() replaces this state;
-  // it checks sizes and checksums and throws Error(kFormat).
+  // Everything needed to continue bit for bit, except the ids of the tokens: the
+  // caller keeps those.  restore() replaces this state; whatever is wrong with the
+  // bytes or with `tokens` is an Error(kFormat) and leaves this state as it was.
   void save(const WriteBytes& write) const;
   void restore(const ReadBytes& read, std::span<const std::int32_t> tokens);
 
  private:
+  // The fixed state as it was at `length`; its rings had been written up to `high`.
   struct Checkpoint {
-    std::int64_t length = 0;
+    std::int64_t length = 0, high = 0;
     std::shared_ptr<const Buffer<std::byte>> fixed;
   };
-  BlockTable& table(int layer, RowKind kind);
-  const BlockTable& table(int layer, RowKind kind) const;
-  store::BlockKey block_key(int layer, RowKind kind, std::int64_t first_row) const;
+  State(std::shared_ptr<const Layout> layout, store::TierStack& store, Prefix prefix);
+  BlockTable& table(int layer, RowKind kind) { return tables_[table_index(layer, kind)]; }
+  const BlockTable& table(int layer, RowKind kind) const {
+    return tables_[table_index(layer, kind)];
+  }
+  static std::size_t table_index(int layer, RowKind kind) {
+    return static_cast<std::size_t>(layer) * 2 + static_cast<std::size_t>(kind);
+  }
+  std::size_t window_at(int layer, std::int64_t position) const;
+  std::size_t partial_at(int layer, std::int64_t position) const;
+  std::int64_t rows(std::size_t table, std::int64_t length) const;
+  store::BlockKey block_key(std::size_t table, std::int64_t block) const;
+  void make_room(std::int64_t tokens);
+  void trim_tables() noexcept;
   void seal_full_blocks();
   void remember();
+  void thin_checkpoints();
+  // The checkpoint that rewind(length) starts from; null when none leads there.
+  const Checkpoint* source(std::int64_t length) const;
+  void save_table(std::size_t table, const WriteBytes& write) const;
+  void restore_table(std::size_t table, const ReadBytes& read);
 
   std::shared_ptr<const Layout> layout_;
   store::TierStack* store_;
-  Digest seed_;
   std::int64_t length_ = 0, pending_ = 0;
-  Buffer<std::byte> fixed_, undo_;
-  std::vector<BlockTable> tables_;      // [layers][2]
-  std::vector<Digest> prefix_;          // hash chain, one link per kLink tokens
-  std::vector<std::int32_t> tail_;      // tokens after the last link
-  std::vector<Checkpoint> checkpoints_; // rising lengths
+  // Ring slots hold nothing older than high_ - slots: the highest position that may
+  // have been written since the fixed state was last put back.  high_ - length_ <=
+  // rollback, always.
+  std::int64_t high_ = 0;
+  Buffer<std::byte> fixed_;
+  Buffer<std::byte> undo_;               // fixed_ as begin() found it, for long chunks
+  std::vector<BlockTable> tables_;       // [layers][2]
+  Prefix prefix_;                        // tokens [0, length_ + pending_)
+  std::vector<Checkpoint> checkpoints_;  // rising lengths
   std::int64_t checkpoint_every_;
 };
 

@@ -43,11 +43,14 @@ class BlockStore {
  public:
   virtual ~BlockStore() = default;
 
-  // Both throw Error when the work cannot even be started (kNoMemory: full).
+  // Both throw Error when the work cannot even be started (kNoMemory: full); then
+  // the ticket is never reported.  A put of a key that is there may keep the block
+  // that is there.  A get completes with kOk and the size of the block; kState when
+  // there is none; kInvalid and the size wanted when `bytes` is too small.  Bytes of
+  // a buffer beyond the block, and the whole of it without kOk, are left alone.
   virtual void begin_put(const BlockKey& key, std::span<const std::byte> bytes,
                          std::uint64_t ticket) = 0;
-  virtual void begin_get(const BlockKey& key, std::span<std::byte> bytes,
-                         std::uint64_t ticket) = 0;
+  virtual void begin_get(const BlockKey& key, std::span<std::byte> bytes, std::uint64_t ticket) = 0;
   // Waits at most `timeout_ns`, then reports what finished, in any order.  Returns
   // how many entries of `out` it filled; 0 is normal.
   virtual std::size_t poll(std::span<Completion> out, std::uint64_t timeout_ns) = 0;

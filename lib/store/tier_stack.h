@@ -36,18 +36,25 @@ class TierStack {
   Buffer<std::byte> allocate(std::size_t bytes) {
     return Buffer<std::byte>(*budget_, bytes, Use::kKv, "a KV block");
   }
-  BlockRef seal(const BlockKey& key, Buffer<std::byte> bytes);
+  // `bytes` is left as it was when this throws.
+  BlockRef seal(const BlockKey& key, Buffer<std::byte>&& bytes);
   BlockRef find(const BlockKey& key);  // null when no session holds it
 
-  std::uint64_t blocks() const;
+  std::uint64_t blocks() const;       // that somebody holds
   std::uint64_t shared_hits() const;  // how often seal() found the block already there
+  // How often it found other bytes under the same key: a bug somewhere, so 0 in tests.
+  std::uint64_t conflicts() const;
 
  private:
+  static constexpr std::size_t kSweepAt = 1024;
+  void sweep();  // drops dead entries when the table has grown; mutex_ is held
+
   Budget* budget_;
   mutable std::mutex mutex_;
   std::unordered_map<BlockKey, std::weak_ptr<const Block>, BlockKeyHash> blocks_;
   std::uint64_t shared_hits_ = 0;
-  std::size_t sweep_at_ = 1024;  // drop dead entries when the table has grown this far
+  std::uint64_t conflicts_ = 0;
+  std::size_t sweep_at_ = kSweepAt;
 };
 
 }  // namespace v4i::store

@@ -1,0 +1,46 @@
+// Prefix: the token ids of a sequence and the hash chain that names them.
+//
+//   digest(0)         root
+//   digest(128 k)     sha256(digest(128 (k - 1)) | the 128 ids)      a link, kept
+//   digest(T)         sha256(digest(128 k) | the T - 128 k ids)      computed when asked
+//
+// Two sequences with equal roots and equal digests hold the same tokens, so rows
+// computed from them are equal too: that is what makes KV blocks shareable.
+//
+// One thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "lib/base/budget.h"
+#include "lib/base/hash.h"
+
+namespace v4i::kv {
+
+class Prefix {
+ public:
+  static constexpr std::int64_t kLink = 128;  // tokens per link
+
+  Prefix(Budget& budget, const Digest& root) : budget_(&budget), root_(root) {}
+
+  const Digest& root() const { return root_; }
+  std::int64_t size() const { return size_; }
+  std::uint64_t bytes() const { return ids_.bytes() + links_.bytes(); }
+
+  // Makes room for `tokens` in all.  Unchanged when it throws.
+  void reserve(std::int64_t tokens);
+  void append(std::span<const std::int32_t> ids);  // into reserved room; allocates nothing
+  void cut(std::int64_t size) noexcept;            // keeps the first `size`
+  Prefix copy() const;
+  Digest digest(std::int64_t size) const;
+
+ private:
+  Budget* budget_;
+  Digest root_;
+  std::int64_t size_ = 0;
+  Buffer<std::int32_t> ids_;
+  Buffer<Digest> links_;  // links_[k] = digest(kLink * (k + 1))
+};
+
+}  // namespace v4i::kv
