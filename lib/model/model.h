@@ -46,12 +46,22 @@ class Model {
   // Any thread; scanning uses `pool`.
   void touch_layer(int layer, ThreadPool& pool) const;  // all but the routed experts
   void touch_experts(int layer, const std::int32_t* experts, int count, ThreadPool& pool) const;
-  void touch_head(ThreadPool& pool) const;              // head, hc_head
-  void touch_mtp(ThreadPool& pool) const;               // the MTP block but its experts
+  void touch_head(ThreadPool& pool) const;  // head, hc_head
+  void touch_mtp(ThreadPool& pool) const;   // the MTP block but its experts
   void touch_mtp_experts(const std::int32_t* experts, int count, ThreadPool& pool) const;
+  // The embedding rows of these tokens, each in [0, vocab); a few kilobytes per token,
+  // scanned every time.
+  void touch_embedding(const std::int32_t* tokens, int count) const;
 
  private:
   Model() = default;
+  std::atomic<std::uint8_t>& slot(std::int64_t row, std::int64_t expert) const;
+  // Fill is called with a ScanList when the slot was not scanned before.
+  template <class Fill>
+  void touch(std::int64_t row, std::int64_t expert, ThreadPool& pool, const Fill& fill) const;
+  void touch_block_experts(std::int64_t row, const Block& block, const std::int32_t* experts,
+                           int count, ThreadPool& pool) const;
+
   std::string path_;
   Config config_;
   Plan plan_;

@@ -1,9 +1,9 @@
 #include "lib/tensor/tensor.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <array>
+#include <iterator>
 
 namespace v4i {
 
@@ -42,7 +42,10 @@ bool dtype_from_name(std::string_view name, DType* out) {
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
+  std::string out = "[";  // not fmt::join: gcc 12 warns inside fmt 9 about it
+  for (const std::int64_t d : shape)
+    fmt::format_to(std::back_inserter(out), "{}{}", out.size() > 1 ? ", " : "", d);
+  return out + "]";
 }
 
 }  // namespace v4i

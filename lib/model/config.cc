@@ -1,0 +1,366 @@
+// Reads config.json under both spellings; see config.h.
+#include "lib/model/config.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "lib/base/error.h"
+#include "lib/loader/names.h"
+
+namespace v4i::model {
+
+namespace {
+
+using loader::printable;
+using nlohmann::json;
+
+// One number of the file.  `reference` is the name in inference/config.json, null
+// where both files use the same one.
+struct IntKey {
+  const char* hf;
+  const char* reference;
+  std::int64_t Config::*field;
+  std::int64_t low, high;
+  bool required = true;
+};
+
+struct RealKey {
+  const char* hf;
+  const char* reference;
+  double low, high;
+};
+
+// The upper limits are far above any model of the family; they keep every product
+// of three sizes inside 64 bits.
+constexpr IntKey kIntKeys[] = {
+    {"vocab_size", nullptr, &Config::vocab, 2, 1 << 22},
+    {"hidden_size", "dim", &Config::width, 1, 1 << 17},
+    {"num_hidden_layers", "n_layers", &Config::layers, 1, 512},
+    {"num_hash_layers", "n_hash_layers", &Config::hash_layers, 0, 512},
+    {"num_attention_heads", "n_heads", &Config::heads, 1, 4096},
+    {"head_dim", nullptr, &Config::head_dim, 2, 1 << 14},
+    {"qk_rope_head_dim", "rope_head_dim", &Config::rope_dim, 2, 1 << 14},
+    {"q_lora_rank", nullptr, &Config::q_lora, 1, 1 << 17},
+    {"o_groups", nullptr, &Config::o_groups, 1, 4096},
+    {"o_lora_rank", nullptr, &Config::o_lora, 1, 1 << 17},
+    {"sliding_window", "window_size", &Config::window, 1, 1 << 20},
+    {"index_n_heads", nullptr, &Config::index_heads, 1, 4096},
+    {"index_head_dim", nullptr, &Config::index_dim, 2, 1 << 14},
+    {"index_topk", nullptr, &Config::index_topk, 1, 1 << 24},
+    {"hc_mult", nullptr, &Config::hc_mult, 1, 64},
+    {"hc_sinkhorn_iters", nullptr, &Config::hc_iters, 1, 1000},
+    {"n_routed_experts", nullptr, &Config::experts, 1, 4096},
+    {"num_experts_per_tok", "n_activated_experts", &Config::experts_active, 1, 64},
+    {"n_shared_experts", nullptr, &Config::shared_experts, 0, 1},
+    {"moe_intermediate_size", "moe_inter_dim", &Config::expert_width, 1, 1 << 17},
+    {"max_position_embeddings", nullptr, &Config::max_positions, 1, 0x7fffffff, false},
+    {"dspark_block_size", nullptr, &Config::dspark_block_size, 0, 64, false},
+    {"dspark_markov_rank", nullptr, &Config::dspark_markov_rank, 0, 1 << 17, false},
+};
+
+constexpr double kLargest = 1e12;
+constexpr RealKey kRopeTheta = {"rope_theta", nullptr, 1.0, kLargest};
+constexpr RealKey kCompressTheta = {"compress_rope_theta", nullptr, 1.0, kLargest};
+constexpr RealKey kRouteScale = {"routed_scaling_factor", "route_scale", 1e-6, 1e6};
+constexpr RealKey kSwigluLimit = {"swiglu_limit", nullptr, 0.0, kLargest};
+constexpr RealKey kNormEps = {"rms_norm_eps", "norm_eps", 1e-30, 1.0};
+constexpr RealKey kHcEps = {"hc_eps", nullptr, 1e-30, 1.0};
+constexpr RealKey kFactor = {"factor", "rope_factor", 1.0, 1e6};
+constexpr RealKey kBetaFast = {"beta_fast", nullptr, 1e-6, 1e6};
+constexpr RealKey kBetaSlow = {"beta_slow", nullptr, 1e-6, 1e6};
+constexpr IntKey kOriginal = {"original_max_position_embeddings", "original_seq_len", nullptr, 0,
+                              0x7fffffff};
+
+// What the forward pass implements; another value means another model.
+struct Fixed {
+  const char* hf;
+  const char* reference;
+  const char* wanted;  // as JSON
+};
+constexpr Fixed kFixed[] = {
+    {"scoring_func", "score_func", "\"sqrtsoftplus\""},
+    {"topk_method", nullptr, "\"noaux_tc\""},
+    {"norm_topk_prob", nullptr, "true"},
+    {"hidden_act", nullptr, "\"silu\""},
+    {"attention_bias", nullptr, "false"},
+    {"num_key_value_heads", nullptr, "1"},
+    {"tie_word_embeddings", nullptr, "false"},
+};
+
+class Reader {
+ public:
+  Reader(const json& object, const std::string& name) : o_(object), name_(name) {}
+
+  // The value under either spelling; null and absent are the same.
+  const json* get(const char* hf, const char* reference) const {
+    const json* a = lookup(hf);
+    const json* b = reference != nullptr ? lookup(reference) : nullptr;
+    if (a != nullptr && b != nullptr && *a != *b)
+      fail(Code::kFormat, "{}: {} is {} but {} is {}, expected the same", name_, hf, text(*a),
+           reference, text(*b));
+    return a != nullptr ? a : b;
+  }
+
+  std::optional<std::int64_t> find_integer(const IntKey& k) const {
+    const json* v = get(k.hf, k.reference);
+    if (v == nullptr) return std::nullopt;
+    return integer(*v, k.hf, k.low, k.high);
+  }
+
+  std::int64_t integer(const json& v, const char* key, std::int64_t low, std::int64_t high) const {
+    const bool fits =
+        v.is_number_integer() && (!v.is_number_unsigned() || v.get<std::uint64_t>() <= INT64_MAX);
+    const std::int64_t n = fits ? v.get<std::int64_t>() : 0;
+    if (!fits || n < low || n > high)
+      fail(Code::kFormat, "{}: {} is {}, expected a whole number from {} to {}", name_, key,
+           text(v), low, high);
+    return n;
+  }
+
+  std::optional<double> find_real(const RealKey& k) const {
+    const json* v = get(k.hf, k.reference);
+    if (v == nullptr) return std::nullopt;
+    const double x = v->is_number() ? v->get<double>() : std::nan("");
+    if (!(x >= k.low && x <= k.high))
+      fail(Code::kFormat, "{}: {} is {}, expected a number from {} to {}", name_, k.hf, text(*v),
+           k.low, k.high);
+    return x;
+  }
+
+  double real(const RealKey& k) const {
+    const std::optional<double> x = find_real(k);
+    if (!x) missing(k.hf, k.reference);
+    return *x;
+  }
+
+  [[noreturn]] void missing(const char* hf, const char* reference) const {
+    if (reference != nullptr)
+      fail(Code::kFormat, "{}: {} (or {}) is missing", name_, hf, reference);
+    fail(Code::kFormat, "{}: {} is missing", name_, hf);
+  }
+
+  std::vector<std::int64_t> list(const json& v, const char* key, std::int64_t low,
+                                 std::int64_t high) const {
+    if (!v.is_array()) fail(Code::kFormat, "{}: {} is {}, expected a list", name_, key, text(v));
+    std::vector<std::int64_t> out;
+    for (const json& item : v) out.push_back(integer(item, key, low, high));
+    return out;
+  }
+
+  // A short printable form for messages; long or nested values are not printed.
+  static std::string text(const json& v) {
+    if (v.is_object()) return "an object";
+    if (v.is_array()) return "a list";
+    return printable(v.dump(-1, ' ', true, json::error_handler_t::replace));
+  }
+
+ private:
+  const json* lookup(const char* key) const {
+    const auto it = o_.find(key);
+    return it == o_.end() || it->is_null() ? nullptr : &*it;
+  }
+
+  const json& o_;
+  const std::string& name_;
+};
+
+json parse_object(std::string_view text, const std::string& name) {
+  constexpr int kMaxDepth = 16;
+  bool deep = false;
+  const json::parser_callback_t watch = [&](int depth, json::parse_event_t, json&) {
+    deep = deep || depth > kMaxDepth;
+    return !deep;
+  };
+  json o = json::parse(text.begin(), text.end(), watch, /*allow_exceptions=*/false);
+  if (deep) fail(Code::kFormat, "{}: nested deeper than {} levels", name, kMaxDepth);
+  if (!o.is_object()) fail(Code::kFormat, "{}: not a JSON object", name);
+  return o;
+}
+
+// The family is told by model_type; inference/config.json has none, and there the
+// keys decide (kv_source_layers is V4.1's).
+std::string check_family(const Reader& r, const std::string& name) {
+  const json* type = r.get("model_type", nullptr);
+  if (type == nullptr && r.get("kv_source_layers", nullptr) == nullptr) return "deepseek_v4";
+  const std::string found =
+      type == nullptr ? "deepseek_v41" : (type->is_string() ? type->get<std::string>() : "");
+  if (found == "deepseek_v4") return found;
+  if (found.starts_with("deepseek_v41"))
+    fail(Code::kUnsupported,
+         "{}: model_type is {}: DeepSeek-V4.1 has another architecture, which this version does "
+         "not run yet; expected deepseek_v4",
+         name, printable(found));
+  fail(Code::kUnsupported, "{}: model_type is {}, expected \"deepseek_v4\"", name,
+       Reader::text(*type));
+}
+
+void check_fixed(const Reader& r, const std::string& name) {
+  for (const Fixed& f : kFixed) {
+    const json* v = r.get(f.hf, f.reference);
+    if (v != nullptr && *v != json::parse(f.wanted))
+      fail(Code::kUnsupported, "{}: {} is {}, only {} is supported", name, f.hf, Reader::text(*v),
+           f.wanted);
+  }
+}
+
+// HF nests the YaRN numbers in rope_scaling; the reference has them at the top.
+RopeScaling read_rope_scaling(const Reader& top, const std::string& name) {
+  const json* nested = top.get("rope_scaling", nullptr);
+  if (nested != nullptr && !nested->is_object())
+    fail(Code::kFormat, "{}: rope_scaling is {}, expected an object", name, Reader::text(*nested));
+  const Reader r = nested != nullptr ? Reader(*nested, name) : top;
+  RopeScaling out;
+  if (nested != nullptr) {
+    const json* type = r.get("type", "rope_type");
+    if (type != nullptr && *type == "default") return out;
+    if (type == nullptr || *type != "yarn")
+      fail(Code::kUnsupported, "{}: rope_scaling type is {}, only \"yarn\" is supported", name,
+           type == nullptr ? "missing" : Reader::text(*type));
+  }
+  out.original_positions = r.find_integer(kOriginal).value_or(0);
+  if (out.original_positions == 0 && nested == nullptr) return out;
+  out.factor = r.real(kFactor);
+  out.beta_fast = r.find_real(kBetaFast).value_or(out.beta_fast);
+  out.beta_slow = r.find_real(kBetaSlow).value_or(out.beta_slow);
+  return out;
+}
+
+std::int64_t read_fp8_block(const Reader& top, const std::string& name) {
+  constexpr std::int64_t kDefault = 128;
+  const json* q = top.get("quantization_config", nullptr);
+  if (q == nullptr) return kDefault;
+  if (!q->is_object())
+    fail(Code::kFormat, "{}: quantization_config is {}, expected an object", name,
+         Reader::text(*q));
+  const Reader r(*q, name);
+  constexpr Fixed kWanted[] = {{"quant_method", nullptr, "\"fp8\""},
+                               {"fmt", nullptr, "\"e4m3\""},
+                               {"scale_fmt", nullptr, "\"ue8m0\""}};
+  for (const Fixed& f : kWanted) {
+    const json* v = r.get(f.hf, nullptr);
+    if (v != nullptr && *v != json::parse(f.wanted))
+      fail(Code::kUnsupported, "{}: quantization_config.{} is {}, only {} is supported", name, f.hf,
+           Reader::text(*v), f.wanted);
+  }
+  const json* size = r.get("weight_block_size", nullptr);
+  if (size == nullptr) return kDefault;
+  const std::vector<std::int64_t> block = r.list(*size, "weight_block_size", 1, 4096);
+  if (block.size() != 2 || block[0] != block[1])
+    fail(Code::kUnsupported, "{}: weight_block_size is not a square such as [128, 128]", name);
+  return block[0];
+}
+
+ExpertDType read_expert_dtype(const Reader& r, const std::string& name) {
+  const json* v = r.get("expert_dtype", nullptr);
+  if (v == nullptr) return ExpertDType::kFromTensors;
+  if (*v == "fp4") return ExpertDType::kFp4;
+  if (*v == "fp8") return ExpertDType::kFp8;
+  fail(Code::kUnsupported, "{}: expert_dtype is {}, expected \"fp4\" or \"fp8\"", name,
+       Reader::text(*v));
+}
+
+std::vector<int> read_ratios(const Reader& r, const Config& c, const std::string& name) {
+  const json* v = r.get("compress_ratios", nullptr);
+  if (v == nullptr) r.missing("compress_ratios", nullptr);
+  std::vector<int> out;
+  for (const std::int64_t ratio : r.list(*v, "compress_ratios", 0, 128)) {
+    if (ratio != 0 && ratio != 4 && ratio != 128)
+      fail(Code::kUnsupported, "{}: compress_ratios has {}, expected 0, 4 or 128", name, ratio);
+    out.push_back(static_cast<int>(ratio));
+  }
+  constexpr std::int64_t kMaxDraft = 8;
+  const auto n = static_cast<std::int64_t>(out.size());
+  if (n < c.layers || n > c.layers + kMaxDraft)
+    fail(Code::kFormat,
+         "{}: compress_ratios has {} entries, expected {} for the layers and up to {} for draft "
+         "stages",
+         name, n, c.layers, kMaxDraft);
+  for (std::int64_t i = c.layers; i < n; ++i)
+    if (out[static_cast<std::size_t>(i)] != 0)
+      fail(Code::kUnsupported, "{}: compress_ratios has {} for a draft stage, expected 0", name,
+           out[static_cast<std::size_t>(i)]);
+  return out;
+}
+
+std::int32_t read_token(const Reader& r, const Config& c, const char* key, std::int32_t absent) {
+  const json* v = r.get(key, nullptr);
+  if (v == nullptr) return absent;
+  if (v->is_array() && !v->empty()) v = &v->front();  // eos_token_id may be a list
+  return static_cast<std::int32_t>(r.integer(*v, key, 0, c.vocab - 1));
+}
+
+void read_dspark(const Reader& r, Config& c, const std::string& name) {
+  c.dspark_noise_token = read_token(r, c, "dspark_noise_token_id", 0);
+  const json* taps = r.get("dspark_target_layer_ids", nullptr);
+  if (taps != nullptr)
+    for (const std::int64_t t : r.list(*taps, "dspark_target_layer_ids", 0, c.layers - 1))
+      c.dspark_target_layers.push_back(static_cast<int>(t));
+  if (c.dspark_target_layers.size() > static_cast<std::size_t>(c.layers))
+    fail(Code::kFormat, "{}: dspark_target_layer_ids has {} entries, expected at most {}", name,
+         c.dspark_target_layers.size(), c.layers);
+  if (c.dspark_block_size > 0 && (c.dspark_markov_rank == 0 || c.dspark_target_layers.empty()))
+    fail(Code::kFormat,
+         "{}: dspark_block_size is {}, so dspark_markov_rank and dspark_target_layer_ids must be "
+         "there too",
+         name, c.dspark_block_size);
+}
+
+// Numbers that must agree with each other.
+void check_together(const Config& c, const std::string& name) {
+  if (c.hash_layers > c.layers)
+    fail(Code::kFormat, "{}: num_hash_layers is {}, expected at most num_hidden_layers {}", name,
+         c.hash_layers, c.layers);
+  if (c.heads % c.o_groups != 0)
+    fail(Code::kFormat, "{}: o_groups is {}, expected a divisor of num_attention_heads {}", name,
+         c.o_groups, c.heads);
+  if (c.rope_dim % 2 != 0 || c.rope_dim > c.head_dim)
+    fail(Code::kFormat, "{}: qk_rope_head_dim is {}, expected even and at most head_dim {}", name,
+         c.rope_dim, c.head_dim);
+  if (c.rope_dim > c.index_dim)
+    fail(Code::kFormat, "{}: index_head_dim is {}, expected at least qk_rope_head_dim {}", name,
+         c.index_dim, c.rope_dim);
+  if (c.experts_active > c.experts)
+    fail(Code::kFormat, "{}: num_experts_per_tok is {}, expected at most n_routed_experts {}", name,
+         c.experts_active, c.experts);
+}
+
+}  // namespace
+
+Config parse_config(std::string_view text, const std::string& name) {
+  const json object = parse_object(text, name);
+  const Reader r(object, name);
+  Config c;
+  c.model_type = check_family(r, name);
+  check_fixed(r, name);
+  for (const IntKey& k : kIntKeys) {
+    const std::optional<std::int64_t> v = r.find_integer(k);
+    if (!v && k.required) r.missing(k.hf, k.reference);
+    c.*k.field = v.value_or(0);
+  }
+  check_together(c, name);
+  c.ratios = read_ratios(r, c, name);
+  c.rope_theta = r.real(kRopeTheta);
+  c.compress_rope_theta = r.real(kCompressTheta);
+  c.rope_scaling = read_rope_scaling(r, name);
+  if (c.max_positions == 0)  // inference/config.json does not say
+    c.max_positions =
+        c.rope_scaling.original_positions > 0
+            ? static_cast<std::int64_t>(std::min(
+                  c.rope_scaling.factor * static_cast<double>(c.rope_scaling.original_positions),
+                  2147483647.0))
+            : std::int64_t{1} << 20;
+  constexpr double kEps = 1e-6;  // the reference leaves both out
+  c.norm_eps = static_cast<float>(r.find_real(kNormEps).value_or(kEps));
+  c.hc_eps = static_cast<float>(r.find_real(kHcEps).value_or(kEps));
+  c.route_scale = static_cast<float>(r.real(kRouteScale));
+  c.swiglu_limit = static_cast<float>(r.find_real(kSwigluLimit).value_or(0.0));
+  c.fp8_block = read_fp8_block(r, name);
+  c.expert_dtype = read_expert_dtype(r, name);
+  c.bos = read_token(r, c, "bos_token_id", 0);
+  c.eos = read_token(r, c, "eos_token_id", 1);
+  read_dspark(r, c, name);
+  return c;
+}
+
+}  // namespace v4i::model
