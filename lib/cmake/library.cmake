@@ -15,22 +15,23 @@ set(header ${PROJECT_SOURCE_DIR}/include/v4infer/v4infer.h)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${header})
 file(READ ${header} text)
 string(REGEX MATCHALL "V4I_API [^;()]*(v4i_[a-z0-9_]+)\\(" found "${text}")
-list(TRANSFORM found REPLACE "^.*(v4i_[a-z0-9_]+)\\($" "    \\1;")
+list(TRANSFORM found REPLACE "^.*(v4i_[a-z0-9_]+)[(]$" "\\1")
 list(SORT found)
 list(LENGTH found count)
 if(count LESS 60)
   message(FATAL_ERROR "only ${count} functions found in ${header}; is its form still as expected?")
 endif()
-list(JOIN found "\n" names)
+list(JOIN found "; " names)
 set(map ${PROJECT_BINARY_DIR}/v4infer.map)
-file(CONFIGURE OUTPUT ${map} CONTENT "V4INFER_1.0 {\n  global:\n@names@\n  local: *;\n};\n" @ONLY)
+file(CONFIGURE OUTPUT ${map} CONTENT "V4INFER_1.0 { global: @names@; local: *; };\n" @ONLY)
 
-add_library(v4infer SHARED)
+# The objects of lib/capi, not its archive: --exclude-libs would hide what we export.
+add_library(v4infer SHARED $<TARGET_OBJECTS:v4i_capi>)
 add_library(v4infer::v4infer ALIAS v4infer)
 set_target_properties(v4infer PROPERTIES
   VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} LINKER_LANGUAGE CXX
   LINK_DEPENDS ${map})
-target_link_libraries(v4infer PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,v4i_capi>)
+target_link_libraries(v4infer PRIVATE v4i_session)
 target_link_options(v4infer PRIVATE LINKER:--version-script=${map} LINKER:--exclude-libs,ALL
                     $<$<NOT:$<BOOL:${V4I_SANITIZE}>>:LINKER:-z,defs>)
 target_include_directories(v4infer INTERFACE

@@ -1,0 +1,356 @@
+// The kernels in terms of F16, sixteen float32 lanes.  Included by one file per
+// instruction set, inside its anonymous namespace: nothing here has linkage.
+//
+// Order of sums (what makes results independent of company): lane l adds the terms
+// k = l, l + 16, ... in rising order by fused multiply-add, then lanes are folded.
+// One token alone and many tokens together take different loops with that order.
+
+constexpr int kRows = static_cast<int>(kLinearRows);
+
+// ---- reading weights ------------------------------------------------------------
+
+// A row of W, 16 columns at a time.
+struct RowReader {
+  const Weight* w;
+  const std::uint8_t* data;
+  const std::uint8_t* scale;  // of this row
+};
+
+inline RowReader row_reader(const Weight& w, std::int64_t r) {
+  const auto* data = static_cast<const std::uint8_t*>(w.data);
+  const std::int64_t scale_cols = w.block_cols > 0 ? (w.cols + w.block_cols - 1) / w.block_cols : 0;
+  switch (w.format) {
+    case Format::kF32: return {&w, data + 4 * r * w.cols, nullptr};
+    case Format::kBF16: return {&w, data + 2 * r * w.cols, nullptr};
+    case Format::kFp8: return {&w, data + r * w.cols, w.scale + r / w.block_rows * scale_cols};
+    case Format::kFp4: return {&w, data + r * (w.cols / 2), w.scale + r * scale_cols};
+  }
+  return {&w, data, nullptr};
+}
+
+// Scales outside +-100 (never seen in a trained model) take the slow exact way.
+inline bool plain_exponent(int e) { return e >= -100 && e <= 100; }
+
+// Any format, any column, one value: for the last columns and odd scales.
+inline float read_one(const RowReader& r, std::int64_t k) {
+  const Weight& w = *r.w;
+  switch (w.format) {
+    case Format::kF32: {
+      float v;
+      std::memcpy(&v, r.data + 4 * k, sizeof v);
+      return v;
+    }
+    case Format::kBF16: {
+      std::uint16_t code;
+      std::memcpy(&code, r.data + 2 * k, sizeof code);
+      return decode_bf16(code);
+    }
+    case Format::kFp8:
+      return static_cast<float>(decode_e4m3(r.data[k]) * decode_ue8m0(r.scale[k / w.block_cols]));
+    case Format::kFp4:
+      return static_cast<float>(decode_e2m1(r.data[k / 2] >> (k % 2 * 4) & 15u) *
+                                decode_ue8m0(r.scale[k / w.block_cols]));
+  }
+  return 0;
+}
+
+inline F16 read_slowly(const RowReader& r, std::int64_t k, int n) {
+  alignas(64) float v[16] = {};
+  for (int i = 0; i < n; ++i) v[i] = read_one(r, k + i);
+  return load(v);
+}
+
+// Columns [k, k + 16); k is a multiple of 16 and scale blocks are multiples of 16.
+template <Format kFormat>
+inline F16 read16(const RowReader& r, std::int64_t k) {
+  if constexpr (kFormat == Format::kF32) {
+    return load(reinterpret_cast<const float*>(r.data) + k);
+  } else if constexpr (kFormat == Format::kBF16) {
+    return from_bf16(r.data + 2 * k);
+  } else {
+    const int e = r.scale[k / r.w->block_cols] - 127;
+    if (!plain_exponent(e)) return read_slowly(r, k, 16);
+    if constexpr (kFormat == Format::kFp8) return from_fp8(r.data + k, e);
+    return mul(from_fp4(r.data + k / 2), all(power_of_two(e)));
+  }
+}
+
+// ---- linear ---------------------------------------------------------------------
+
+inline const float* token_row(const LinearArgs& a, std::int64_t t) {
+  return a.x + (a.x_row != nullptr ? a.x_row[t] : t) * a.x_stride;
+}
+
+inline void put(const LinearArgs& a, std::int64_t t, std::int64_t r, F16 sum) {
+  const float y = fold(sum);
+  a.y[t * a.y_stride + r] = a.round_bf16 ? round_bf16(y) : y;
+}
+
+// One token: weights go from memory through registers into the sums.
+template <Format kFormat, int kCount>
+inline void rows_times_token(const LinearArgs& a, std::int64_t r0, std::int64_t t) {
+  RowReader row[kCount];
+  F16 sum[kCount];
+  for (int i = 0; i < kCount; ++i) {
+    row[i] = row_reader(a.w, r0 + i);
+    sum[i] = zero();
+  }
+  const float* x = token_row(a, t);
+  const std::int64_t cols = a.w.cols, whole = cols / 16 * 16;
+  for (std::int64_t k = 0; k < whole; k += 16) {
+    const F16 v = load(x + k);
+    for (int i = 0; i < kCount; ++i) sum[i] = fma(read16<kFormat>(row[i], k), v, sum[i]);
+  }
+  if (whole < cols) {
+    const int n = static_cast<int>(cols - whole);
+    const F16 v = load_first(x + whole, n);
+    for (int i = 0; i < kCount; ++i) sum[i] = fma(read_slowly(row[i], whole, n), v, sum[i]);
+  }
+  for (int i = 0; i < kCount; ++i) put(a, t, r0 + i, sum[i]);
+}
+
+// Rows [r0, r0 + count) as float32 in scratch, zeros after the last column.
+template <Format kFormat>
+inline void rows_to_scratch(const LinearArgs& a, std::int64_t r0, std::int64_t count) {
+  const std::int64_t cols = a.w.cols, whole = cols / 16 * 16, stride = (cols + 15) / 16 * 16;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const RowReader row = row_reader(a.w, r0 + i);
+    float* out = a.scratch + i * stride;
+    for (std::int64_t k = 0; k < whole; k += 16) store(out + k, read16<kFormat>(row, k));
+    if (whole < cols)
+      store(out + whole, read_slowly(row, whole, static_cast<int>(cols - whole)));
+  }
+}
+
+// kR rows of scratch times kT tokens.
+template <int kR, int kT>
+inline void tile(const LinearArgs& a, const float* w, std::int64_t stride, std::int64_t r0,
+                 std::int64_t t0) {
+  F16 sum[kR][kT];
+  const float* x[kT];
+  for (int t = 0; t < kT; ++t) {
+    x[t] = token_row(a, t0 + t);
+    for (int r = 0; r < kR; ++r) sum[r][t] = zero();
+  }
+  const std::int64_t cols = a.w.cols, whole = cols / 16 * 16;
+  for (std::int64_t k = 0; k < whole; k += 16) {
+    F16 v[kT];
+    for (int t = 0; t < kT; ++t) v[t] = load(x[t] + k);
+    for (int r = 0; r < kR; ++r) {
+      const F16 u = load(w + r * stride + k);
+      for (int t = 0; t < kT; ++t) sum[r][t] = fma(u, v[t], sum[r][t]);
+    }
+  }
+  if (whole < cols) {
+    const int n = static_cast<int>(cols - whole);
+    for (int t = 0; t < kT; ++t) {
+      const F16 v = load_first(x[t] + whole, n);
+      for (int r = 0; r < kR; ++r) sum[r][t] = fma(load(w + r * stride + whole), v, sum[r][t]);
+    }
+  }
+  for (int r = 0; r < kR; ++r)
+    for (int t = 0; t < kT; ++t) put(a, t0 + t, r0 + r, sum[r][t]);
+}
+
+template <int kR>
+inline void scratch_times_tokens(const LinearArgs& a, std::int64_t offset, std::int64_t r0) {
+  const std::int64_t stride = (a.w.cols + 15) / 16 * 16;
+  const float* w = a.scratch + offset * stride;
+  std::int64_t t = 0;
+  for (; t + kTokenTile <= a.tokens; t += kTokenTile) tile<kR, kTokenTile>(a, w, stride, r0, t);
+  for (; t < a.tokens; ++t) tile<kR, 1>(a, w, stride, r0, t);
+}
+
+template <Format kFormat>
+void linear_of(const LinearArgs& a) {
+  std::int64_t r = a.row_begin;
+  if (a.tokens == 1) {
+    for (; r + kRows <= a.row_end; r += kRows) rows_times_token<kFormat, kRows>(a, r, 0);
+    for (; r < a.row_end; ++r) rows_times_token<kFormat, 1>(a, r, 0);
+    return;
+  }
+  while (r < a.row_end) {
+    const std::int64_t count = a.row_end - r < kRows ? a.row_end - r : kRows;
+    rows_to_scratch<kFormat>(a, r, count);
+    std::int64_t i = 0;
+    for (; i + 4 <= count; i += 4) scratch_times_tokens<4>(a, i, r + i);
+    for (; i < count; ++i) scratch_times_tokens<1>(a, i, r + i);
+    r += count;
+  }
+}
+
+void linear(const LinearArgs& a) {
+  if (a.tokens == 0) return;
+  switch (a.w.format) {
+    case Format::kF32: return linear_of<Format::kF32>(a);
+    case Format::kBF16: return linear_of<Format::kBF16>(a);
+    case Format::kFp8: return linear_of<Format::kFp8>(a);
+    case Format::kFp4: return linear_of<Format::kFp4>(a);
+  }
+}
+
+// ---- attention ------------------------------------------------------------------
+
+// exp(x) for x <= 0, within 2 units in the last place; 0 below 2^-126.
+inline F16 exp_negative(F16 x) {
+  const F16 n = nearest(mul(x, all(1.44269504f)));
+  F16 r = fma(n, all(-0.693359375f), x);
+  r = fma(n, all(2.12194440e-4f), r);
+  F16 p = all(1.9875691500e-4f);
+  p = fma(p, r, all(1.3981999507e-3f));
+  p = fma(p, r, all(8.3334519073e-3f));
+  p = fma(p, r, all(4.1665795894e-2f));
+  p = fma(p, r, all(1.6666665459e-1f));
+  p = fma(p, r, all(5.0000001201e-1f));
+  p = add(fma(mul(r, r), p, r), all(1.0f));
+  return keep_above(scale_by(p, maximum(n, all(-126.0f))), x, -87.0f);
+}
+
+inline float exp_negative(float x) {
+  alignas(64) float v[16];
+  store(v, exp_negative(all(x)));
+  return v[0];
+}
+
+inline float code_scale(std::uint8_t code) { return static_cast<float>(decode_ue8m0(code)); }
+
+// A stored row as float32.  Packed: (dim - rope) e4m3 | rope bf16 | scales.
+inline void read_kv_row(const RowShape& s, const void* row, float* out) {
+  const auto* bytes = static_cast<const std::uint8_t*>(row);
+  if (!s.packed) {
+    std::memcpy(out, bytes, sizeof(float) * static_cast<std::size_t>(s.dim));
+    return;
+  }
+  const int plain = s.dim - s.rope;
+  const std::uint8_t* scale = bytes + plain + 2 * s.rope;
+  int c = 0;
+  for (; c + 16 <= plain; c += 16) {  // 64 is a multiple of 16: one scale
+    const int e = scale[c / 64] - 127;
+    if (plain_exponent(e)) {
+      store(out + c, from_fp8(bytes + c, e));
+    } else {
+      for (int i = c; i < c + 16; ++i)
+        out[i] = decode_e4m3(bytes[i]) * code_scale(scale[i / 64]);
+    }
+  }
+  for (; c < plain; ++c) out[c] = decode_e4m3(bytes[c]) * code_scale(scale[c / 64]);
+  const std::uint8_t* tail = bytes + plain;
+  int i = 0;
+  for (; i + 16 <= s.rope; i += 16) store(out + plain + i, from_bf16(tail + 2 * i));
+  for (; i < s.rope; ++i) {
+    std::uint16_t code;
+    std::memcpy(&code, tail + 2 * i, sizeof code);
+    out[plain + i] = decode_bf16(code);
+  }
+}
+
+inline float dot(const float* a, const float* b, int n) {
+  F16 sum = zero();
+  int c = 0;
+  for (; c + 16 <= n; c += 16) sum = fma(load(a + c), load(b + c), sum);
+  if (c < n) sum = fma(load_first(a + c, n - c), load_first(b + c, n - c), sum);
+  return fold(sum);
+}
+
+// out += p * row
+inline void add_scaled(float* out, float p, const float* row, int n) {
+  const F16 v = all(p);
+  int c = 0;
+  for (; c + 16 <= n; c += 16) store(out + c, fma(v, load(row + c), load(out + c)));
+  if (c < n)
+    store_first(out + c, n - c,
+                fma(v, load_first(row + c, n - c), load_first(out + c, n - c)));
+}
+
+// Logits of one head become p; returns 1 / (sum of p and the sink).
+inline float softmax_with_sink(float* logit, std::int64_t rows, float sink, bool round) {
+  float top = logit[0];
+  for (std::int64_t i = 1; i < rows; ++i) top = logit[i] > top ? logit[i] : top;
+  F16 sum = zero();
+  const F16 shift = all(top);
+  for (std::int64_t i = 0; i < rows; i += 16) {
+    const int n = rows - i < 16 ? static_cast<int>(rows - i) : 16;
+    alignas(64) float lane[16];
+    store(lane, exp_negative(sub(load_first(logit + i, n), shift)));
+    const F16 p = load_first(lane, n);
+    sum = add(sum, p);
+    store_first(logit + i, n, round ? rounded_bf16(p) : p);
+  }
+  const float of_sink = sink > top ? 0.0f : exp_negative(sink - top);
+  if (sink > top) {  // exp(sink - top) may be huge: the scalar way
+    const double total = static_cast<double>(fold(sum)) + __builtin_exp(double(sink) - top);
+    return static_cast<float>(1.0 / total);
+  }
+  return 1.0f / (fold(sum) + of_sink);
+}
+
+inline void finish_head(float* out, int dim, float inverse, bool round) {
+  for (int c = 0; c < dim; ++c) {
+    const float o = out[c] * inverse;
+    out[c] = round ? round_bf16(o) : o;
+  }
+}
+
+void attention(const AttentionArgs& a) {
+  const int dim = a.shape.dim;
+  float* key = a.scratch;  // [kAttentionTile, dim], shared by all heads of the call
+  float* logits = a.scratch + kAttentionTile * dim;
+  const std::int64_t stride = a.rows + kAttentionTile;
+  for (std::int64_t i0 = 0; i0 < a.rows; i0 += kAttentionTile) {
+    const std::int64_t n = a.rows - i0 < kAttentionTile ? a.rows - i0 : kAttentionTile;
+    for (std::int64_t i = 0; i < n; ++i) read_kv_row(a.shape, a.row[i0 + i], key + i * dim);
+    for (std::int64_t h = a.head_begin; h < a.head_end; ++h) {
+      float* logit = logits + (h - a.head_begin) * stride + i0;
+      for (std::int64_t i = 0; i < n; ++i)
+        logit[i] = dot(a.q + h * dim, key + i * dim, dim) * a.scale;
+    }
+  }
+  for (std::int64_t h = a.head_begin; h < a.head_end; ++h) {
+    float* logit = logits + (h - a.head_begin) * stride;
+    // The inverse is kept behind the logits: stride has room for it.
+    logit[a.rows] = softmax_with_sink(logit, a.rows, a.sink[h], a.round_bf16);
+    std::memset(a.out + h * dim, 0, sizeof(float) * static_cast<std::size_t>(dim));
+  }
+  for (std::int64_t i0 = 0; i0 < a.rows; i0 += kAttentionTile) {
+    const std::int64_t n = a.rows - i0 < kAttentionTile ? a.rows - i0 : kAttentionTile;
+    for (std::int64_t i = 0; i < n; ++i) read_kv_row(a.shape, a.row[i0 + i], key + i * dim);
+    for (std::int64_t h = a.head_begin; h < a.head_end; ++h) {
+      const float* p = logits + (h - a.head_begin) * stride + i0;
+      for (std::int64_t i = 0; i < n; ++i) add_scaled(a.out + h * dim, p[i], key + i * dim, dim);
+    }
+  }
+  for (std::int64_t h = a.head_begin; h < a.head_end; ++h)
+    finish_head(a.out + h * dim, dim, logits[(h - a.head_begin) * stride + a.rows], a.round_bf16);
+}
+
+// ---- indexer --------------------------------------------------------------------
+
+constexpr int kMaxKeyDim = 512;  // checked when the model is opened
+
+inline void read_key(const IndexArgs& a, const std::uint8_t* bytes, float* out) {
+  if (!a.packed) {
+    std::memcpy(out, bytes, sizeof(float) * static_cast<std::size_t>(a.dim));
+    return;
+  }
+  const std::uint8_t* scale = bytes + a.dim / 2;
+  int c = 0;
+  for (; c + 16 <= a.dim; c += 16)
+    store(out + c, mul(from_fp4(bytes + c / 2), all(code_scale(scale[c / 32]))));
+  for (; c < a.dim; ++c)
+    out[c] = decode_e2m1(bytes[c / 2] >> (c % 2 * 4) & 15u) * code_scale(scale[c / 32]);
+}
+
+void index_scores(const IndexArgs& a) {
+  alignas(64) float key[kMaxKeyDim];
+  for (std::int64_t j = 0; j < a.count; ++j) {
+    read_key(a, a.keys + j * a.key_bytes, key);
+    float score = 0;
+    for (int h = 0; h < a.heads; ++h) {
+      float d = dot(a.q + h * a.dim, key, a.dim);
+      if (a.round_bf16) d = round_bf16(d);
+      const float product = (d > 0 ? d : 0.0f) * a.w[h];
+      score += a.round_bf16 ? round_bf16(product) : product;
+    }
+    a.score[j] = a.round_bf16 ? round_bf16(score) : score;
+  }
+}

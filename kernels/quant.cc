@@ -1,0 +1,128 @@
+#include "kernels/quant.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/formats.h"
+
+namespace v4i::kernels {
+
+namespace {
+
+float max_magnitude(const float* x, std::int64_t n) {
+  float m = 0.0f;
+  for (std::int64_t i = 0; i < n; ++i) m = std::max(m, std::fabs(x[i]));
+  return m;
+}
+
+// Exponents of the scales of one block.
+int fp8_exponent(const float* x, std::int64_t n) {
+  return ceil_log2(std::max(max_magnitude(x, n), 1e-4f) * (1.0f / 448.0f));
+}
+
+int fp4_exponent(const float* x, std::int64_t n) {
+  const float a = std::max(max_magnitude(x, n), 6.0f * 0x1p-126f);
+  return std::max(ceil_log2(a * (1.0f / 6.0f)), -126);
+}
+
+float quantised_e4m3(float x, float inverse) {
+  return round_e4m3(std::clamp(x * inverse, -448.0f, 448.0f));
+}
+
+float quantised_e2m1(float x, float inverse) {
+  return decode_e2m1(encode_e2m1(std::clamp(x * inverse, -6.0f, 6.0f)));
+}
+
+// 1 / 2^e is representable up to e = 126; a larger scale means |x| > 2^128.
+float inverse_power(int e) { return power_of_two(std::clamp(-e, -126, 127)); }
+
+}  // namespace
+
+void fp8_sim(const float* x, float* y, std::int64_t n, std::int64_t block) {
+  for (std::int64_t b = 0; b < n; b += block) {
+    const std::int64_t m = std::min(block, n - b);
+    const int e = fp8_exponent(x + b, m);
+    const float scale = power_of_two(e), inverse = inverse_power(e);
+    for (std::int64_t i = b; i < b + m; ++i) y[i] = quantised_e4m3(x[i], inverse) * scale;
+  }
+}
+
+void fp4_sim(const float* x, float* y, std::int64_t n, std::int64_t block) {
+  for (std::int64_t b = 0; b < n; b += block) {
+    const std::int64_t m = std::min(block, n - b);
+    const int e = fp4_exponent(x + b, m);
+    const float scale = power_of_two(e), inverse = inverse_power(e);
+    for (std::int64_t i = b; i < b + m; ++i) y[i] = quantised_e2m1(x[i], inverse) * scale;
+  }
+}
+
+void round_bf16(float* x, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) x[i] = round_bf16(x[i]);
+}
+
+void hadamard(float* x, std::int64_t n) {
+  for (std::int64_t h = 1; h < n; h *= 2) {
+    for (std::int64_t i = 0; i < n; i += 2 * h) {
+      for (std::int64_t j = i; j < i + h; ++j) {
+        const float a = x[j], b = x[j + h];
+        x[j] = a + b;
+        x[j + h] = a - b;
+      }
+    }
+  }
+  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(n)));
+  for (std::int64_t i = 0; i < n; ++i) x[i] *= scale;
+}
+
+void pack_row(const float* x, int dim, int rope, std::uint8_t* out) {
+  const int plain = dim - rope;
+  std::uint8_t* scales = out + plain + 2 * rope;
+  for (int b = 0; b < plain; b += 64) {
+    const int m = std::min(64, plain - b);
+    const int e = fp8_exponent(x + b, m);
+    const float inverse = inverse_power(e);
+    for (int i = b; i < b + m; ++i) out[i] = encode_e4m3(quantised_e4m3(x[i], inverse));
+    scales[b / 64] = static_cast<std::uint8_t>(e + 127);
+  }
+  for (int i = 0; i < rope; ++i) {
+    const std::uint16_t code = encode_bf16(x[plain + i]);
+    std::memcpy(out + plain + 2 * i, &code, sizeof code);
+  }
+}
+
+void unpack_row(const std::uint8_t* row, int dim, int rope, float* out) {
+  const int plain = dim - rope;
+  const std::uint8_t* scales = row + plain + 2 * rope;
+  for (int i = 0; i < plain; ++i)
+    out[i] = decode_e4m3(row[i]) * static_cast<float>(decode_ue8m0(scales[i / 64]));
+  for (int i = 0; i < rope; ++i) {
+    std::uint16_t code;
+    std::memcpy(&code, row + plain + 2 * i, sizeof code);
+    out[plain + i] = decode_bf16(code);
+  }
+}
+
+void pack_key(const float* x, int dim, std::uint8_t* out) {
+  std::memset(out, 0, static_cast<std::size_t>(dim / 2));
+  std::uint8_t* scales = out + dim / 2;
+  for (int b = 0; b < dim; b += 32) {
+    const int m = std::min(32, dim - b);
+    const int e = fp4_exponent(x + b, m);
+    const float inverse = inverse_power(e);
+    for (int i = b; i < b + m; ++i) {
+      const unsigned code = encode_e2m1(std::clamp(x[i] * inverse, -6.0f, 6.0f));
+      out[i / 2] = static_cast<std::uint8_t>(out[i / 2] | code << (i % 2 * 4));
+    }
+    scales[b / 32] = static_cast<std::uint8_t>(e + 127);
+  }
+}
+
+void unpack_key(const std::uint8_t* key, int dim, float* out) {
+  for (int i = 0; i < dim; ++i) {
+    const unsigned code = key[i / 2] >> (i % 2 * 4) & 15u;
+    out[i] = decode_e2m1(code) * static_cast<float>(decode_ue8m0(key[dim / 2 + i / 32]));
+  }
+}
+
+}  // namespace v4i::kernels

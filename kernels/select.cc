@@ -1,0 +1,56 @@
+#include <cstring>
+
+#include "kernels/cpu/tables.h"
+
+namespace v4i::kernels {
+
+namespace {
+
+struct Candidate {
+  const KernelTable* table;
+  bool (*runs_here)();
+};
+
+bool always() { return true; }
+
+#if defined(__x86_64__)
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c");
+}
+
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+#endif
+
+constexpr Candidate kBestFirst[] = {
+#if defined(__x86_64__)
+    {&kAvx512Kernels, has_avx512},
+    {&kAvx2Kernels, has_avx2},
+#endif
+    {&kScalarKernels, always},
+};
+
+}  // namespace
+
+const KernelTable* select_kernels(const char* forced) {
+  for (const Candidate& c : kBestFirst) {
+    if (forced != nullptr && *forced != '\0' && std::strcmp(forced, c.table->name) != 0) continue;
+    if (c.runs_here()) return c.table;
+  }
+  return nullptr;
+}
+
+int available_kernels(const KernelTable** out, int cap) {
+  int n = 0;
+  for (const Candidate& c : kBestFirst) {
+    if (!c.runs_here()) continue;
+    if (n < cap) out[n] = c.table;
+    ++n;
+  }
+  return n;
+}
+
+}  // namespace v4i::kernels

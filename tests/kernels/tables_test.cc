@@ -1,0 +1,260 @@
+// Every kernel table that runs here against the scalar one.
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "kernels/cpu/tables.h"
+#include "kernels/formats.h"
+#include "kernels/quant.h"
+#include "tests/support/catch.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+using namespace v4i::kernels;
+
+namespace {
+
+std::vector<const KernelTable*> tables() {
+  const KernelTable* t[8];
+  return {t, t + available_kernels(t, 8)};
+}
+
+std::vector<float> normal(std::size_t n, unsigned seed) {
+  std::mt19937 g(seed);
+  std::normal_distribution<float> d;
+  std::vector<float> x(n);
+  for (float& v : x) v = d(g);
+  return x;
+}
+
+// A random weight of any format, with the memory behind it.
+struct RandomWeight {
+  std::vector<std::uint8_t> data, scale;
+  Weight w{};
+
+  RandomWeight(Format f, std::int64_t rows, std::int64_t cols, int block, unsigned seed) {
+    std::mt19937 g(seed);
+    w = {f, rows, cols, nullptr, nullptr, 0, 0};
+    if (f == Format::kF32 || f == Format::kBF16) {
+      const std::vector<float> x = normal(std::size_t(rows * cols), seed);
+      data.resize(x.size() * (f == Format::kF32 ? 4 : 2));
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        const std::uint16_t b = encode_bf16(x[i]);
+        if (f == Format::kF32) std::memcpy(&data[4 * i], &x[i], 4);
+        if (f == Format::kBF16) std::memcpy(&data[2 * i], &b, 2);
+      }
+    } else {
+      w.block_rows = f == Format::kFp8 ? block : 1;
+      w.block_cols = f == Format::kFp8 ? block : 32;
+      data.resize(std::size_t(f == Format::kFp8 ? rows * cols : rows * (cols / 2)));
+      for (auto& b : data) {
+        b = std::uint8_t(g());
+        if (f == Format::kFp8 && (b & 0x7f) == 0x7f) b ^= 1;
+      }
+      const std::int64_t sr = (rows + w.block_rows - 1) / w.block_rows;
+      const std::int64_t sc = (cols + w.block_cols - 1) / w.block_cols;
+      scale.resize(std::size_t(sr * sc));
+      for (auto& b : scale) b = std::uint8_t(120 + g() % 8);
+    }
+    w.data = data.data();
+    w.scale = scale.empty() ? nullptr : scale.data();
+  }
+};
+
+std::vector<float> run_linear(const KernelTable& k, const Weight& w, const std::vector<float>& x,
+                              std::int64_t tokens, bool round = false) {
+  std::vector<float> y(std::size_t(tokens * w.rows), NAN);
+  std::vector<float> scratch(std::size_t(linear_scratch_floats(w.cols)));
+  k.linear({w, 0, w.rows, x.data(), w.cols, nullptr, y.data(), w.rows, tokens, round,
+            scratch.data()});
+  return y;
+}
+
+// The same weight without signs.
+RandomWeight magnitudes(const RandomWeight& r) {
+  RandomWeight m = r;
+  for (std::size_t i = 0; i < m.data.size(); ++i) {
+    if (r.w.format == Format::kFp4) m.data[i] &= 0x77;
+    if (r.w.format == Format::kFp8) m.data[i] &= 0x7f;
+    if (r.w.format == Format::kBF16 && i % 2 == 1) m.data[i] &= 0x7f;
+    if (r.w.format == Format::kF32 && i % 4 == 3) m.data[i] &= 0x7f;
+  }
+  m.w.data = m.data.data();
+  m.w.scale = m.scale.empty() ? nullptr : m.scale.data();
+  return m;
+}
+
+}  // namespace
+
+TEST_CASE("linear agrees with the scalar kernel at every edge", "[kernels][linear]") {
+  for (const KernelTable* table : tables()) {
+    for (Format f : {Format::kF32, Format::kBF16, Format::kFp8, Format::kFp4}) {
+      for (int block : {32, 128}) {
+        for (std::int64_t rows : {1, 7, 8, 9, 130}) {
+          for (std::int64_t cols : {2, 14, 16, 18, 34, 128, 130, 300}) {
+            const RandomWeight w(f, rows, cols, block, unsigned(rows * 1000 + cols));
+            for (std::int64_t tokens : {1, 2, 5}) {
+              CAPTURE(table->name, int(f), block, rows, cols, tokens);
+              const auto x = normal(std::size_t(tokens * cols), 3);
+              const auto want = run_linear(kScalarKernels, w.w, x, tokens);
+              const auto got = run_linear(*table, w.w, x, tokens);
+              // Bound: each of `cols` products carries one rounding and a sum of n
+              // floats at most n more, relative to the sum of magnitudes.
+              auto positive = x;
+              for (float& v : positive) v = std::fabs(v);
+              const auto sums = run_linear(kScalarKernels, magnitudes(w).w, positive, tokens);
+              double worst = -1;
+              for (std::size_t i = 0; i < want.size(); ++i)
+                worst = std::max(worst, std::fabs(double(got[i]) - want[i]) -
+                                            2.0 * double(cols) * 0x1p-24 * sums[i]);
+              REQUIRE(worst <= 0);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("linear gives a token the same bits alone and in company", "[kernels][linear]") {
+  for (const KernelTable* table : tables()) {
+    for (Format f : {Format::kF32, Format::kBF16, Format::kFp8, Format::kFp4}) {
+      for (std::int64_t cols : {130, 256}) {
+        const RandomWeight w(f, 45, cols, 128, 5);
+        const auto x = normal(std::size_t(9 * cols), 4);
+        const auto all = run_linear(*table, w.w, x, 9, true);
+        for (int t = 0; t < 9; ++t) {
+          const std::vector<float> one(x.begin() + t * cols, x.begin() + (t + 1) * cols);
+          const auto alone = run_linear(*table, w.w, one, 1, true);
+          CAPTURE(table->name, int(f), cols, t);
+          REQUIRE(std::memcmp(alone.data(), &all[std::size_t(t) * 45], 45 * 4) == 0);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("every fp8 and fp4 code under every scale decodes exactly, also when the host flushes "
+          "subnormals", "[kernels][ftz]") {
+#if defined(__x86_64__)
+  const unsigned old = _mm_getcsr();
+#endif
+  for (int flush = 0; flush < 2; ++flush) {
+    for (const KernelTable* table : tables()) {
+      for (int scale = 20; scale <= 230; scale += 7) {
+        std::vector<std::uint8_t> codes(256), s(2, std::uint8_t(scale));
+        for (int c = 0; c < 256; ++c) codes[c] = std::uint8_t((c & 0x7f) == 0x7f ? 0 : c);
+        for (int c = 0; c < 256; ++c) {
+          std::vector<float> x(256, 0.0f);
+          x[c] = 1.0f;
+          const Weight w{Format::kFp8, 1, 256, codes.data(), s.data(), 128, 128};
+          const double want = decode_e4m3(codes[c]) * decode_ue8m0(std::uint8_t(scale));
+          if (std::fabs(want) < 0x1p-120) continue;
+#if defined(__x86_64__)
+          if (flush) _mm_setcsr(old | 0x8040);
+#endif
+          const float got = run_linear(*table, w, x, 1)[0];
+#if defined(__x86_64__)
+          _mm_setcsr(old);
+#endif
+          CAPTURE(table->name, scale, c, flush);
+          REQUIRE(double(got) == want);
+        }
+      }
+    }
+  }
+}
+
+namespace {
+
+struct Rows {
+  RowShape shape;
+  std::vector<std::vector<std::uint8_t>> bytes;
+  std::vector<const void*> row;
+  Rows(int dim, int rope, bool packed, int count) : shape{dim, rope, packed} {
+    for (int i = 0; i < count; ++i) {
+      const auto x = normal(std::size_t(dim), unsigned(100 + i));
+      bytes.emplace_back(std::size_t(dim * 4 + 64));
+      if (packed)
+        pack_row(x.data(), dim, rope, bytes.back().data());
+      else
+        std::memcpy(bytes.back().data(), x.data(), std::size_t(dim) * 4);
+    }
+    for (auto& b : bytes) row.push_back(b.data());
+  }
+};
+
+std::vector<float> run_attention(const KernelTable& k, const Rows& rows,
+                                 const std::vector<float>& q, const std::vector<float>& sink,
+                                 bool round, int step) {
+  const int heads = int(sink.size()), dim = rows.shape.dim;
+  std::vector<float> out(q.size(), NAN);
+  const auto n = std::int64_t(rows.row.size());
+  std::vector<float> scratch(std::size_t(attention_scratch_floats(dim, n, heads)));
+  for (int h = 0; h < heads; h += step)
+    k.attention({rows.shape, rows.row.data(), n, q.data(), sink.data(), out.data(), h,
+                 std::min(h + step, heads), 1.0f / std::sqrt(float(dim)), round, scratch.data()});
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("attention agrees with the scalar kernel and does not depend on the head split",
+          "[kernels][attention]") {
+  for (const KernelTable* table : tables()) {
+    for (auto [dim, rope] : {std::pair{512, 64}, {128, 64}, {32, 8}, {40, 10}}) {
+      for (bool packed : {false, true}) {
+        for (int count : {1, 15, 16, 17, 33, 140}) {
+          CAPTURE(table->name, dim, packed, count);
+          const Rows rows(dim, rope, packed, count);
+          const auto q = normal(std::size_t(5 * dim), 9);
+          const std::vector<float> sink = {0.5f, -20.0f, 60.0f, 3.0f, -1.0f};
+          const auto want = run_attention(kScalarKernels, rows, q, sink, false, 5);
+          const auto got = run_attention(*table, rows, q, sink, false, 5);
+          for (std::size_t i = 0; i < want.size(); ++i)
+            REQUIRE(std::fabs(got[i] - want[i]) <= 2e-5 * (1 + std::fabs(want[i])));
+          const auto split = run_attention(*table, rows, q, sink, true, 2);
+          const auto whole = run_attention(*table, rows, q, sink, true, 5);
+          REQUIRE(std::memcmp(split.data(), whole.data(), whole.size() * 4) == 0);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("index scores agree with the scalar kernel", "[kernels][indexer]") {
+  for (const KernelTable* table : tables()) {
+    for (int dim : {128, 16, 20}) {
+      for (bool packed : {false, true}) {
+        constexpr int kKeys = 37, kHeads = 6;
+        const std::int64_t bytes = packed ? dim / 2 + (dim + 31) / 32 : dim * 4;
+        std::vector<std::uint8_t> keys(std::size_t(kKeys * bytes));
+        for (int j = 0; j < kKeys; ++j) {
+          const auto x = normal(std::size_t(dim), unsigned(j));
+          if (packed)
+            pack_key(x.data(), dim, &keys[std::size_t(j * bytes)]);
+          else
+            std::memcpy(&keys[std::size_t(j * bytes)], x.data(), std::size_t(bytes));
+        }
+        const auto q = normal(std::size_t(kHeads * dim), 77), w = normal(kHeads, 78);
+        std::vector<float> want(kKeys), got(kKeys);
+        IndexArgs a{dim, kHeads, packed, keys.data(), kKeys, bytes, q.data(), w.data(),
+                    want.data(), false};
+        kScalarKernels.index_scores(a);
+        a.score = got.data();
+        table->index_scores(a);
+        CAPTURE(table->name, dim, packed);
+        for (int j = 0; j < kKeys; ++j)
+          REQUIRE(std::fabs(got[j] - want[j]) <= 1e-5f * float(dim) * kHeads);
+      }
+    }
+  }
+}
+
+TEST_CASE("a table can be forced by name and an unknown name gives none", "[kernels]") {
+  REQUIRE(select_kernels("scalar") == &kScalarKernels);
+  REQUIRE(select_kernels("mmx") == nullptr);
+  REQUIRE(select_kernels(nullptr) == tables().front());
+}
