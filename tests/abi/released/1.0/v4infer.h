@@ -1,0 +1,646 @@
+/* v4infer.h - the C interface of libv4infer.  C99, no dependencies, 64-bit.
+ *
+ * An engine owns devices, threads and memory budgets.  A model is immutable
+ * weights plus a tokenizer.  A session is one mutable timeline of tokens and
+ * its KV state.  Everything else is a value or a plug-in.
+ *
+ *   engine --> model --> session          (child keeps its parent alive)
+ *
+ * RULES THAT HOLD FOR EVERY FUNCTION
+ *  Memory    x_create/x_open gives you one reference; x_release drops it and
+ *            accepts NULL.  Release order never matters.
+ *  Errors    0 is success.  `err` is always last and may be NULL.  On failure
+ *            out-parameters are untouched, and *err (if given) is a message
+ *            that you free with v4i_error_free().
+ *  Structs   Fill with V4I_INIT.  All-zero means "default" for every field;
+ *            reserved fields stay zero.
+ *            Arrays of sized structs are walked by the first struct_size.
+ *            Structs without struct_size are frozen for ever.
+ *  Text      UTF-8, pointer + byte length; V4I_ZSTR means NUL-terminated.
+ *  Threads   engine, model, cancel: any thread.  session, sampler: one thread
+ *            at a time, any thread; a second concurrent call returns
+ *            V4I_E_BUSY.  Callbacks run on the thread that is inside a v4i_
+ *            call, never on a thread of the library.
+ *  Process   The library never exits, aborts, prints, raises, installs signal
+ *            handlers, changes the locale or the FP environment.
+ */
+#ifndef V4INFER_H_
+#define V4INFER_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(V4I_STATIC)
+#define V4I_API
+#elif defined(_WIN32)
+#ifdef V4I_BUILD
+#define V4I_API __declspec(dllexport)
+#else
+#define V4I_API __declspec(dllimport)
+#endif
+#else
+#define V4I_API __attribute__((visibility("default")))
+#endif
+
+#define V4I_VERSION_MAJOR 1
+#define V4I_VERSION_MINOR 0
+#define V4I_VERSION_PATCH 0
+#define V4I_ABI_VERSION 1u /* the number in libv4infer.so.1 / v4infer-1.dll */
+#define V4I_ZSTR ((size_t)-1)
+
+/* Zero a struct and record its size as this header knows it. */
+#define V4I_INIT(ptr) \
+  (v4i_zero_((ptr), sizeof *(ptr)), (ptr)->struct_size = (uint32_t)sizeof *(ptr))
+static inline void v4i_zero_(void* p, size_t n) {
+  unsigned char* b = (unsigned char*)p;
+  while (n--) *b++ = 0;
+}
+
+/* ---- 1. Status, errors, version ---------------------------------------- */
+
+typedef int32_t v4i_status; /* an int, not an enum: enum width is not ABI */
+#define V4I_OK 0
+#define V4I_E_INVALID (-1)     /* an argument broke a documented rule */
+#define V4I_E_ABI (-2)         /* header and library disagree */
+#define V4I_E_NO_MEMORY (-3)   /* host, device or budget exhausted */
+#define V4I_E_IO (-4)          /* file, disk tier or user KV store failed */
+#define V4I_E_FORMAT (-5)      /* damaged or unknown model / session file */
+#define V4I_E_UNSUPPORTED (-6) /* valid, but not by this build/model/device */
+#define V4I_E_CANCELLED (-7)   /* cancel token or callback said stop */
+#define V4I_E_BUSY (-8)        /* concurrent use of a session */
+#define V4I_E_STATE (-9)       /* right call, wrong moment */
+#define V4I_E_CONTEXT_FULL (-10)
+#define V4I_E_DEVICE (-11)     /* device lost; session dead, engine usable */
+#define V4I_E_INTERNAL (-12)   /* a bug in the library; please report */
+
+typedef struct v4i_error v4i_error;
+typedef void (*v4i_proc)(void);
+
+V4I_API uint32_t v4i_abi_version(void);
+V4I_API const char* v4i_version_string(void); /* static, "1.0.0+gabcdef" */
+V4I_API const char* v4i_build_info(void);     /* static JSON: compiler, ISA, CUDA */
+V4I_API v4i_proc v4i_get_proc(const char* name); /* NULL when absent */
+V4I_API const char* v4i_status_name(v4i_status s);
+V4I_API v4i_status v4i_error_code(const v4i_error* e);
+V4I_API const char* v4i_error_message(const v4i_error* e); /* owned by e */
+V4I_API void v4i_error_free(v4i_error* e);
+
+/* ---- 2. Small shared types ---------------------------------------------- */
+
+typedef int32_t v4i_token;
+typedef struct v4i_engine v4i_engine;
+typedef struct v4i_model v4i_model;
+typedef struct v4i_session v4i_session;
+typedef struct v4i_sampler v4i_sampler;
+typedef struct v4i_grammar v4i_grammar;
+typedef struct v4i_kv_store v4i_kv_store;
+typedef struct v4i_cancel v4i_cancel;
+typedef struct v4i_buffer v4i_buffer; /* immutable bytes, any thread */
+
+V4I_API const void* v4i_buffer_data(const v4i_buffer* b);
+V4I_API size_t v4i_buffer_size(const v4i_buffer* b);
+V4I_API void v4i_buffer_release(v4i_buffer* b);
+
+/* Cancel: signal from any thread; async-signal-safe.  Checked at every layer
+ * boundary, so the delay is one layer, on the GPU too. */
+V4I_API v4i_status v4i_cancel_create(v4i_cancel** out, v4i_error** err);
+V4I_API void v4i_cancel_signal(v4i_cancel* c);
+V4I_API void v4i_cancel_reset(v4i_cancel* c);
+V4I_API void v4i_cancel_release(v4i_cancel* c);
+
+/* Optional extension blocks (backend knobs, experiments).  Each is a struct that
+ * begins like v4i_ext; set `type` after V4I_INIT and chain them with `next`.  An
+ * unknown `type`, or one that the function does not take, is V4I_E_UNSUPPORTED. */
+#define V4I_EXT_NUMERICS 1u /* v4i_numerics, at v4i_model_options.next */
+typedef struct v4i_ext {
+  uint32_t struct_size;
+  uint32_t type;
+  const struct v4i_ext* next;
+} v4i_ext;
+
+#define V4I_LOG_ERROR 1
+#define V4I_LOG_WARN 2
+#define V4I_LOG_INFO 3
+#define V4I_LOG_DEBUG 4
+typedef void (*v4i_log_fn)(int32_t level, const char* component,
+                           const char* text, size_t text_len, void* user);
+
+/* Return nonzero to cancel.  `done`/`total` are bytes or tokens by phase. */
+#define V4I_PHASE_READ 1
+#define V4I_PHASE_UPLOAD 2
+#define V4I_PHASE_WARMUP 3
+#define V4I_PHASE_PREFILL 4
+typedef int32_t (*v4i_progress_fn)(int32_t phase, uint64_t done, uint64_t total,
+                                   void* user);
+
+/* Host memory hook.  Device memory follows the budget instead. */
+typedef struct v4i_allocator {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  void* (*alloc)(size_t bytes, size_t align, void* user);
+  void (*free)(void* p, size_t bytes, size_t align, void* user);
+  void* user;
+} v4i_allocator;
+
+/* ---- 3. Engine, devices, memory budget ---------------------------------- */
+
+typedef struct v4i_memory_budget { /* bytes; 0 = library decides, ~0 = no cap */
+  uint32_t struct_size;
+  uint32_t reserved0;
+  uint64_t device_bytes;
+  uint64_t pinned_bytes;
+  uint64_t host_bytes;
+  uint64_t disk_bytes;
+} v4i_memory_budget;
+
+typedef struct v4i_engine_options {
+  uint32_t struct_size;
+  uint32_t abi_version; /* V4I_ABI_VERSION; checked before anything else */
+  const v4i_ext* next;
+  const v4i_allocator* allocator; /* copied */
+  v4i_log_fn log;
+  void* log_user;
+  int32_t log_level;
+  int32_t thread_count;          /* 0 = physical cores, else 1 to 1024 */
+  const char* backend;           /* NULL = best; "cpu", "cuda:0", "cuda:0,1" */
+  const char* force_isa;         /* NULL = best; "scalar", "avx2", "avx512" */
+  const v4i_memory_budget* budget; /* a pointer: embedded structs cannot grow */
+} v4i_engine_options;
+
+typedef struct v4i_device_info {
+  uint32_t struct_size;
+  int32_t kind; /* 0 cpu, 1 cuda */
+  char name[128];
+  char arch[32]; /* "sm_90", "avx512" */
+  uint64_t memory_total;
+  uint64_t memory_free;
+} v4i_device_info;
+
+typedef struct v4i_memory_stats {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  uint64_t device_weights, device_kv, device_scratch;
+  uint64_t host_weights, host_kv, pinned;
+  uint64_t disk_kv;
+  uint64_t device_peak, host_peak;
+} v4i_memory_stats;
+
+V4I_API v4i_status v4i_engine_create(const v4i_engine_options* o, v4i_engine** out,
+                                     v4i_error** err);
+V4I_API void v4i_engine_release(v4i_engine* e);
+V4I_API size_t v4i_engine_device_count(const v4i_engine* e);
+V4I_API v4i_status v4i_engine_device_info(const v4i_engine* e, size_t i,
+                                          v4i_device_info* out, v4i_error** err);
+/* Shrinks at once by demoting experts and KV blocks, e.g. before a level load. */
+V4I_API v4i_status v4i_engine_set_budget(v4i_engine* e, const v4i_memory_budget* b,
+                                         v4i_error** err);
+V4I_API v4i_status v4i_engine_memory(const v4i_engine* e, v4i_memory_stats* out,
+                                     v4i_error** err);
+/* After return no callback of this engine (log, progress, step, reader, writer)
+ * runs again: log lines and progress are dropped, a call that cannot do without
+ * its callback returns V4I_E_STATE.  The allocator stays, memory goes back to it.
+ * For hosts that unload managed code under a loaded library (Unity domain
+ * reload).  V4I_E_STATE when called from inside one of those callbacks. */
+V4I_API v4i_status v4i_engine_quiesce(v4i_engine* e, v4i_error** err);
+
+/* ---- 4. Model ------------------------------------------------------------ */
+
+#define V4I_CAP_IMAGE 0x1u
+#define V4I_CAP_AUDIO 0x2u
+#define V4I_CAP_VIDEO 0x4u
+#define V4I_CAP_TOOLS 0x8u
+#define V4I_CAP_THINKING 0x10u
+#define V4I_CAP_DRAFT 0x20u  /* draft head (MTP or DSpark) present */
+#define V4I_CAP_ENGRAM 0x40u /* n-gram memory tables present */
+
+typedef struct v4i_model_info {
+  uint32_t struct_size;
+  uint32_t capabilities;
+  char family[64];
+  char digest[65]; /* hex, of the tensor directory; keys saved sessions */
+  char reserved1[7];
+  uint64_t parameter_count, file_bytes;
+  uint32_t layer_count, vocab_size, embed_dim, context_max;
+  uint32_t expert_count, expert_active;
+} v4i_model_info;
+
+typedef struct v4i_model_options {
+  uint32_t struct_size;
+  int32_t reserved0;
+  const v4i_ext* next;
+  const char* path; /* file or folder, UTF-8 on every OS */
+  v4i_progress_fn progress;
+  void* progress_user;
+  v4i_cancel* cancel;
+  uint32_t context_hint; /* plan memory for this many tokens */
+  uint32_t session_hint; /* ... in this many sessions */
+  int32_t verify_tensors; /* 1 = read and check every tensor now, not at first use */
+  int32_t reserved1;
+} v4i_model_options;
+
+/* How the model computes; chain it at v4i_model_options.next. */
+#define V4I_NUMERICS_NATIVE 1 /* as trained (default): fp8/bf16 activations, packed KV */
+#define V4I_NUMERICS_EXACT 2  /* float32 activations and KV, nothing rounded */
+typedef struct v4i_numerics {
+  uint32_t struct_size;
+  uint32_t type; /* V4I_EXT_NUMERICS */
+  const v4i_ext* next;
+  int32_t mode; /* 0 = native */
+  int32_t reserved0;
+} v4i_numerics;
+
+typedef struct v4i_model_plan { /* what open() would do, without doing it */
+  uint32_t struct_size;
+  int32_t fits;
+  uint64_t device_bytes, host_bytes, disk_bytes;
+  uint32_t experts_on_device, experts_on_host, experts_on_disk;
+  uint32_t context_fitting; /* tokens per session that fit the budget */
+  double decode_tokens_per_s_estimate; /* 0 = no estimate */
+} v4i_model_plan;
+
+V4I_API v4i_status v4i_model_probe(v4i_engine* e, const char* path, v4i_model_info* out,
+                                   v4i_error** err); /* header only, fast */
+V4I_API v4i_status v4i_model_plan_open(v4i_engine* e, const v4i_model_options* o,
+                                       v4i_model_plan* out, v4i_error** err);
+V4I_API v4i_status v4i_model_open(v4i_engine* e, const v4i_model_options* o,
+                                  v4i_model** out, v4i_error** err);
+V4I_API void v4i_model_release(v4i_model* m);
+V4I_API v4i_status v4i_model_get_info(const v4i_model* m, v4i_model_info* out,
+                                      v4i_error** err);
+/* One JSON object for people and tools: "config", "plan" (per layer), "sizes" and
+ * "memory" (bytes), with V4I_DESCRIBE_TENSORS also "tensors" (large: 70,000 entries
+ * for a full model).  Keys may be added in any release. */
+#define V4I_DESCRIBE_TENSORS 0x1u
+V4I_API v4i_status v4i_model_describe(const v4i_model* m, uint32_t flags,
+                                      v4i_buffer** json, v4i_error** err);
+
+/* ---- 5. Tokens and chat --------------------------------------------------
+ * Array outputs: pass cap = 0 to learn *count; too small a cap writes nothing
+ * and returns V4I_E_INVALID with *count set. */
+
+#define V4I_TOK_ADD_BOS 0x1u
+#define V4I_TOK_PARSE_SPECIAL 0x2u /* off by default: user text stays text */
+#define V4I_SPECIAL_BOS 1
+#define V4I_SPECIAL_EOS 2
+#define V4I_SPECIAL_USER 3
+#define V4I_SPECIAL_ASSISTANT 4
+#define V4I_SPECIAL_THINK 5
+#define V4I_SPECIAL_END_THINK 6
+
+typedef struct v4i_chat_message {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  const char* role; /* "system" "user" "assistant" "tool", or another of the model's */
+  const char* content;
+  size_t content_len;
+  const char* tool_call_id; /* or NULL */
+} v4i_chat_message;
+
+typedef struct v4i_chat_options {
+  uint32_t struct_size;
+  int32_t thinking; /* 0 model default, 1 off, 2 on, 3 max (on, with effort 3) */
+  const char* tools_json; /* JSON array of tools, or NULL */
+  size_t tools_json_len;
+  int32_t open_assistant; /* 1 = end with the assistant prefix, ready to answer */
+  int32_t effort; /* of thinking: 0 model default, 1 low, 2 high, 3 max */
+} v4i_chat_options;
+
+typedef struct v4i_chat_stream v4i_chat_stream; /* one answer; one thread at a time */
+
+V4I_API v4i_status v4i_tokenize(const v4i_model* m, const char* text, size_t len,
+                                uint32_t flags, v4i_token* out, size_t cap,
+                                size_t* count, v4i_error** err);
+V4I_API v4i_status v4i_detokenize(const v4i_model* m, const v4i_token* t, size_t n,
+                                  char* out, size_t cap, size_t* count,
+                                  v4i_error** err);
+V4I_API v4i_status v4i_token_bytes(const v4i_model* m, v4i_token t, const char** out,
+                                   size_t* len, v4i_error** err);
+V4I_API v4i_token v4i_token_special(const v4i_model* m, int32_t which); /* -1: none */
+V4I_API v4i_status v4i_chat_encode(const v4i_model* m, const v4i_chat_message* msgs,
+                                   size_t msg_count, const v4i_chat_options* o,
+                                   v4i_token* out, size_t cap, size_t* count,
+                                   v4i_error** err);
+/* The same from JSON: an array of OpenAI-style messages, or {"messages", "tools",
+ * "response_format"}.  Messages may carry "tool_calls", "reasoning_content" and
+ * "tool_call_id".  Text of a message never becomes a special token. */
+V4I_API v4i_status v4i_chat_encode_json(const v4i_model* m, const char* json, size_t len,
+                                        const v4i_chat_options* o, v4i_token* out,
+                                        size_t cap, size_t* count, v4i_error** err);
+/* Splits assistant text into {thinking, content, tool_calls[]} as JSON.  `thinking`
+ * says how the prompt ended: 1 off, 2 on, 0 = look for the end-of-thinking mark. */
+V4I_API v4i_status v4i_chat_parse(const v4i_model* m, const char* text, size_t len,
+                                  int32_t thinking, v4i_buffer** json, v4i_error** err);
+/* The same while the text arrives.  feed() and finish() return a JSON array, often
+ * empty, of events {"type": "thinking" | "content", "text"} and {"type": "tool_call",
+ * "index", "name", "arguments"}; marks that are split between two feeds are held
+ * back.  `thinking` as above, 0 = on. */
+V4I_API v4i_status v4i_chat_stream_create(const v4i_model* m, int32_t thinking,
+                                          v4i_chat_stream** out, v4i_error** err);
+V4I_API v4i_status v4i_chat_stream_feed(v4i_chat_stream* c, const char* text, size_t len,
+                                        v4i_buffer** json_events, v4i_error** err);
+V4I_API v4i_status v4i_chat_stream_finish(v4i_chat_stream* c, v4i_buffer** json_events,
+                                          v4i_error** err);
+V4I_API void v4i_chat_stream_release(v4i_chat_stream* c);
+
+/* ---- 6. Session ----------------------------------------------------------- */
+
+typedef struct v4i_session_options {
+  uint32_t struct_size;
+  uint32_t context_size; /* 0 = as planned at model open */
+  const v4i_ext* next;
+  v4i_kv_store* const* tiers; /* below device and host; fast to slow */
+  size_t tier_count;
+  uint64_t seed;
+  int32_t priority; /* scheduler: higher first */
+  int32_t capture;  /* bit 0 router, bit 1 engram, bit 2 timeline */
+} v4i_session_options;
+
+typedef struct v4i_session_info {
+  uint32_t struct_size;
+  int32_t finish; /* see V4I_FINISH_* */
+  uint64_t position, pending, context_size;
+  uint64_t kv_device_bytes, kv_host_bytes, kv_store_bytes;
+  uint64_t reused_tokens;
+} v4i_session_info;
+
+/* Streams move state of any size without one giant buffer. */
+typedef struct v4i_writer {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  v4i_status (*write)(const void* data, size_t bytes, void* user);
+  void* user;
+} v4i_writer;
+typedef struct v4i_reader {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  v4i_status (*read)(void* data, size_t bytes, size_t* got, void* user);
+  void* user;
+} v4i_reader;
+
+V4I_API v4i_status v4i_session_create(v4i_model* m, const v4i_session_options* o,
+                                      v4i_session** out, v4i_error** err);
+V4I_API void v4i_session_release(v4i_session* s);
+V4I_API v4i_status v4i_session_fork(v4i_session* s, v4i_session** out,
+                                    v4i_error** err); /* copy-on-write KV */
+V4I_API v4i_status v4i_session_save(v4i_session* s, const v4i_writer* w,
+                                    v4i_error** err);
+V4I_API v4i_status v4i_session_restore(v4i_model* m, const v4i_session_options* o,
+                                       const v4i_reader* r, v4i_session** out,
+                                       v4i_error** err);
+V4I_API v4i_status v4i_session_rewind(v4i_session* s, uint64_t position,
+                                      v4i_error** err);
+V4I_API v4i_status v4i_session_get_info(const v4i_session* s, v4i_session_info* out,
+                                        v4i_error** err);
+V4I_API v4i_status v4i_session_tokens(const v4i_session* s, uint64_t first,
+                                      v4i_token* out, size_t cap, size_t* count,
+                                      v4i_error** err);
+
+/* ---- 7. Prompt ------------------------------------------------------------
+ * append_* only queues.  The work happens in prefill(), step() or generate().
+ * sync() makes the timeline equal `tokens`, keeping the longest usable prefix. */
+
+#define V4I_PIXELS_RGB8 1
+#define V4I_PIXELS_RGBA8 2
+#define V4I_PIXELS_ENCODED 3 /* PNG or JPEG bytes in `data` */
+typedef struct v4i_image {
+  uint32_t struct_size;
+  int32_t format;
+  uint32_t width, height;
+  uint64_t stride_bytes, data_bytes;
+  const void* data;
+} v4i_image;
+typedef struct v4i_audio {
+  uint32_t struct_size;
+  uint32_t sample_rate;
+  uint32_t channels, reserved0;
+  uint64_t frame_count;
+  const float* samples; /* interleaved */
+} v4i_audio;
+typedef struct v4i_video {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  const v4i_image* frames;
+  const double* times_s; /* one per frame */
+  size_t frame_count;
+  const v4i_audio* sound; /* or NULL */
+} v4i_video;
+
+V4I_API v4i_status v4i_session_append_text(v4i_session* s, const char* text, size_t len,
+                                           uint32_t flags, v4i_error** err);
+V4I_API v4i_status v4i_session_append_tokens(v4i_session* s, const v4i_token* t,
+                                             size_t n, v4i_error** err);
+V4I_API v4i_status v4i_session_append_image(v4i_session* s, const v4i_image* i,
+                                            v4i_error** err);
+V4I_API v4i_status v4i_session_append_audio(v4i_session* s, const v4i_audio* a,
+                                            v4i_error** err);
+V4I_API v4i_status v4i_session_append_video(v4i_session* s, const v4i_video* v,
+                                            v4i_error** err);
+V4I_API v4i_status v4i_session_sync(v4i_session* s, const v4i_token* t, size_t n,
+                                    size_t* reused, v4i_error** err);
+
+/* ---- 8. Run: prefill, step, generate ---------------------------------------
+ * After V4I_E_CANCELLED the session is still good: step() has changed nothing,
+ * prefill() keeps the chunks that were complete. */
+
+#define V4I_FINISH_NONE 0 /* still running */
+#define V4I_FINISH_EOS 1
+#define V4I_FINISH_STOP 2 /* stop text or grammar complete */
+#define V4I_FINISH_LENGTH 3
+#define V4I_FINISH_CANCELLED 4
+
+typedef struct v4i_run_options {
+  uint32_t struct_size;
+  int32_t max_tokens_per_step; /* 0/1, or more to allow drafts */
+  v4i_cancel* cancel;
+  v4i_progress_fn progress; /* prefill only */
+  void* progress_user;
+  int32_t chunk_tokens; /* of prefill; 0 = library decides.  Results never depend on it */
+  int32_t reserved0;
+} v4i_run_options;
+
+typedef struct v4i_step { /* pointers live until the next call on the session */
+  uint32_t struct_size;
+  int32_t finish;
+  const v4i_token* tokens;
+  size_t token_count;
+  const char* text; /* complete UTF-8 only; split characters are held back */
+  size_t text_len;
+  float logprob; /* of the last token */
+  uint32_t drafted, accepted;
+  uint32_t reserved0;
+} v4i_step;
+
+typedef int32_t (*v4i_step_fn)(v4i_session* s, const v4i_step* step, void* user);
+typedef struct v4i_generate_options {
+  uint32_t struct_size;
+  int32_t max_tokens; /* 0 = until the context is full */
+  const v4i_run_options* run; /* or NULL */
+  v4i_step_fn on_step; /* nonzero stops, with FINISH_CANCELLED */
+  void* on_step_user;
+  const char* const* stop;
+  size_t stop_count;
+} v4i_generate_options;
+
+V4I_API v4i_status v4i_session_prefill(v4i_session* s, const v4i_run_options* o,
+                                       v4i_error** err);
+V4I_API v4i_status v4i_session_step(v4i_session* s, const v4i_run_options* o,
+                                    v4i_step* out, v4i_error** err);
+V4I_API v4i_status v4i_session_generate(v4i_session* s, const v4i_generate_options* o,
+                                        v4i_buffer** text, int32_t* finish,
+                                        v4i_error** err);
+/* Appends `tokens`, computes them, and writes the logits after each: n rows of
+ * vocab_size floats.  `cap` counts floats.  For scoring and perplexity. */
+V4I_API v4i_status v4i_session_eval(v4i_session* s, const v4i_token* tokens, size_t n,
+                                    const v4i_run_options* o, float* logits, size_t cap,
+                                    v4i_error** err);
+/* One batched step over sessions of one model; each gets its own status, and out[i]
+ * is meaningful where status[i] is V4I_OK.  V4I_OK unless the call itself is wrong. */
+V4I_API v4i_status v4i_step_many(v4i_session* const* s, size_t n,
+                                 const v4i_run_options* o, v4i_step* out,
+                                 v4i_status* status, v4i_error** err);
+
+/* ---- 9. Sampler and grammar ------------------------------------------------- */
+
+/* Zero = the model's recommended value (temperature 1, the rest off).  Off: top_p 1,
+ * top_k -1, min_p -1, repeat_penalty 1.  Allowed: temperature 0.001 to 100, top_p and
+ * min_p to 1, repeat_penalty 0.1 to 10, repeat_window to 1,048,576 tokens (0 = 64). */
+typedef struct v4i_sampler_options {
+  uint32_t struct_size;
+  int32_t greedy;
+  float temperature, top_p, min_p, repeat_penalty;
+  int32_t top_k, repeat_window;
+} v4i_sampler_options;
+typedef struct v4i_logit_bias {
+  v4i_token token;
+  float bias;
+} v4i_logit_bias;
+#define V4I_GRAMMAR_GBNF 1
+#define V4I_GRAMMAR_JSON_SCHEMA 2
+#define V4I_GRAMMAR_REGEX 3
+
+V4I_API v4i_status v4i_sampler_create(const v4i_model* m, const v4i_sampler_options* o,
+                                      v4i_sampler** out, v4i_error** err);
+V4I_API void v4i_sampler_release(v4i_sampler* p);
+V4I_API v4i_status v4i_sampler_set_bias(v4i_sampler* p, const v4i_logit_bias* b,
+                                        size_t n, v4i_error** err);
+V4I_API v4i_status v4i_grammar_compile(const v4i_model* m, int32_t kind,
+                                       const char* text, size_t len, v4i_grammar** out,
+                                       v4i_error** err);
+V4I_API void v4i_grammar_release(v4i_grammar* g);
+/* The session takes a copy of the sampler as it is now; NULL = the model's default. */
+V4I_API v4i_status v4i_session_set_sampler(v4i_session* s, v4i_sampler* p,
+                                           v4i_grammar* g, v4i_error** err);
+
+/* ---- 10. KV storage tiers ---------------------------------------------------
+ * A tier stores immutable blocks by 32-byte key.  begin_* must not block; the
+ * engine collects completions with poll().  Buffers stay valid until the
+ * ticket completes.  Calls into one store are serialized.  No function may
+ * call back into v4i_. */
+
+typedef struct v4i_kv_key {
+  uint8_t bytes[32]; /* hash of model digest, layer, token prefix */
+} v4i_kv_key;
+typedef struct v4i_kv_done {
+  uint64_t ticket;
+  v4i_status status; /* V4I_E_STATE = not found */
+  uint32_t reserved0;
+  uint64_t bytes;
+} v4i_kv_done;
+typedef struct v4i_kv_vtable {
+  uint32_t struct_size;
+  uint32_t flags;
+  const char* name;
+  uint64_t capacity_bytes;
+  v4i_status (*begin_put)(const v4i_kv_key* k, const void* data, uint64_t bytes,
+                          uint64_t ticket, void* user);
+  v4i_status (*begin_get)(const v4i_kv_key* k, void* data, uint64_t bytes,
+                          uint64_t ticket, void* user);
+  v4i_status (*poll)(v4i_kv_done* done, size_t cap, size_t* count,
+                     uint64_t timeout_ns, void* user);
+  v4i_status (*contains)(const v4i_kv_key* k, int32_t* yes, void* user);
+  v4i_status (*erase)(const v4i_kv_key* k, void* user);
+  void (*close)(void* user); /* last call, after every ticket is done */
+} v4i_kv_vtable;
+
+typedef struct v4i_kv_disk_options {
+  uint32_t struct_size;
+  int32_t compression; /* 0 none, 1 fast */
+  const char* folder;
+  uint64_t capacity_bytes;
+  int32_t read_only, reserved0;
+} v4i_kv_disk_options;
+typedef struct v4i_kv_stats {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  uint64_t blocks, bytes, hits, misses, evictions, errors;
+  uint64_t read_bytes, write_bytes, read_ns, write_ns;
+} v4i_kv_stats;
+
+V4I_API v4i_status v4i_kv_store_open_disk(v4i_engine* e, const v4i_kv_disk_options* o,
+                                          v4i_kv_store** out, v4i_error** err);
+V4I_API v4i_status v4i_kv_store_wrap(v4i_engine* e, const v4i_kv_vtable* t, void* user,
+                                     v4i_kv_store** out, v4i_error** err);
+V4I_API void v4i_kv_store_release(v4i_kv_store* k);
+V4I_API v4i_status v4i_kv_store_get_stats(const v4i_kv_store* k, v4i_kv_stats* out,
+                                          v4i_error** err);
+/* The conformance suite that the built-in tiers pass; run it on yours. */
+V4I_API v4i_status v4i_kv_store_selftest(v4i_kv_store* k, uint64_t seed,
+                                         v4i_buffer** report, v4i_error** err);
+
+/* ---- 11. Looking inside ------------------------------------------------------ */
+
+typedef struct v4i_token_prob {
+  v4i_token token;
+  float logprob;
+} v4i_token_prob;
+typedef struct v4i_expert_stat { /* per layer and expert, since session start */
+  uint32_t layer, expert;
+  uint64_t hits;
+  uint32_t tier; /* 0 device, 1 host, 2 disk */
+  float mean_weight;
+} v4i_expert_stat;
+typedef struct v4i_engram_stats {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  uint64_t lookups, table_hits, bytes_read;
+  double mean_gate;
+} v4i_engram_stats;
+typedef struct v4i_session_metrics {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  uint64_t prefill_tokens, decode_tokens, prefill_ns, decode_ns, first_token_ns;
+  uint64_t expert_loads, expert_load_bytes, kv_wait_ns;
+  uint64_t drafted, accepted;
+} v4i_session_metrics;
+#define V4I_FORMAT_JSON 1
+#define V4I_FORMAT_CSV 2
+#define V4I_FORMAT_CHROME_TRACE 3
+#define V4I_FORMAT_PROMETHEUS 4
+#define V4I_EMBED_LAST 1
+#define V4I_EMBED_MEAN 2
+
+V4I_API v4i_status v4i_session_logits(v4i_session* s, const float** out, size_t* count,
+                                      v4i_error** err); /* until next call */
+V4I_API v4i_status v4i_session_top_probs(v4i_session* s, v4i_token_prob* out,
+                                         size_t cap, size_t* count, v4i_error** err);
+V4I_API v4i_status v4i_session_embedding(v4i_session* s, int32_t kind, float* out,
+                                         size_t cap, size_t* count, v4i_error** err);
+V4I_API v4i_status v4i_session_expert_stats(v4i_session* s, v4i_expert_stat* out,
+                                            size_t cap, size_t* count, v4i_error** err);
+V4I_API v4i_status v4i_session_engram_stats(v4i_session* s, v4i_engram_stats* out,
+                                            v4i_error** err);
+V4I_API v4i_status v4i_session_get_metrics(const v4i_session* s,
+                                           v4i_session_metrics* out, v4i_error** err);
+V4I_API v4i_status v4i_session_timeline(v4i_session* s, int32_t format,
+                                        v4i_buffer** out, v4i_error** err);
+V4I_API v4i_status v4i_engine_metrics(const v4i_engine* e, int32_t format,
+                                      v4i_buffer** out, v4i_error** err);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+#endif /* V4INFER_H_ */
