@@ -29,14 +29,15 @@ struct Weight {
 struct LinearArgs {
   Weight w;
   std::int64_t row_begin, row_end;
-  const float* x;             // [*, x_stride]
+  const float* x;  // [*, x_stride]
   std::int64_t x_stride;
   const std::int32_t* x_row;  // token t reads row x_row[t] of x; null: row t
-  float* y;                   // [tokens, y_stride], column r is W's row r
+  float* y;                   // [tokens, y_stride], column r - y_begin is W's row r
   std::int64_t y_stride;
   std::int64_t tokens;
-  bool round_bf16;            // round results to bf16
-  float* scratch;             // linear_scratch_floats(cols) floats, private to the thread
+  bool round_bf16;  // round results to bf16
+  float* scratch;   // linear_scratch_floats(cols) floats, private to the thread
+  std::int64_t y_begin = 0;
 };
 constexpr std::int64_t kLinearRows = 8;  // rows dequantised together
 constexpr std::int64_t linear_scratch_floats(std::int64_t cols) {
@@ -57,13 +58,13 @@ struct AttentionArgs {
   RowShape shape;
   const void* const* row;  // [rows]
   std::int64_t rows;
-  const float* q;          // [heads, dim]
-  const float* sink;       // [heads]
-  float* out;              // [heads, dim]
+  const float* q;     // [heads, dim]
+  const float* sink;  // [heads]
+  float* out;         // [heads, dim]
   std::int64_t head_begin, head_end;
   float scale;
   bool round_bf16;
-  float* scratch;          // attention_scratch_floats(dim, rows, heads of the call)
+  float* scratch;  // attention_scratch_floats(dim, rows, heads of the call)
 };
 constexpr std::int64_t kAttentionTile = 16;  // rows dequantised together
 constexpr std::int64_t attention_scratch_floats(std::int64_t dim, std::int64_t rows,
@@ -76,12 +77,12 @@ constexpr std::int64_t attention_scratch_floats(std::int64_t dim, std::int64_t r
 // With round_bf16: dot -> bf16, relu, product -> bf16, sum -> bf16.
 struct IndexArgs {
   int dim, heads;
-  bool packed;                   // key: dim / 2 e2m1 pairs | ue8m0 per 32; else float32
-  const std::uint8_t* keys;      // consecutive keys
+  bool packed;               // key: dim / 2 e2m1 pairs | ue8m0 per 32; else float32
+  const std::uint8_t* keys;  // consecutive keys
   std::int64_t count, key_bytes;
-  const float* q;                // [heads, dim]
-  const float* w;                // [heads]
-  float* score;                  // [count]
+  const float* q;  // [heads, dim]
+  const float* w;  // [heads]
+  float* score;    // [count]
   bool round_bf16;
 };
 

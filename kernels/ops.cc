@@ -51,9 +51,7 @@ void swiglu(const float* gate, const float* up, std::int64_t n, float limit, flo
   }
 }
 
-float sqrt_softplus(float x) {
-  return std::sqrt(x > 20.0f ? x : std::log1p(std::exp(x)));
-}
+float sqrt_softplus(float x) { return std::sqrt(x > 20.0f ? x : std::log1p(std::exp(x))); }
 
 namespace {
 

@@ -46,9 +46,7 @@ inline F16 mul(F16 a, F16 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(
 inline F16 fma(F16 a, F16 b, F16 c) {
   return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
 }
-inline F16 maximum(F16 a, F16 b) {
-  return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
-}
+inline F16 maximum(F16 a, F16 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
 inline F16 nearest(F16 a) {
   constexpr int kMode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   return {_mm256_round_ps(a.lo, kMode), _mm256_round_ps(a.hi, kMode)};
@@ -81,8 +79,8 @@ inline float fold(F16 a) {
 // See avx512.cc: 8 e4m3 codes in 32-bit lanes times 2^e, right under flush-to-zero.
 inline __m256 fp8_half(__m256i c, int e) {
   const __m256i magnitude = _mm256_slli_epi32(_mm256_and_si256(c, _mm256_set1_epi32(0x7f)), 20);
-  const __m256i low = _mm256_cmpeq_epi32(_mm256_and_si256(c, _mm256_set1_epi32(0x78)),
-                                         _mm256_setzero_si256());
+  const __m256i low =
+      _mm256_cmpeq_epi32(_mm256_and_si256(c, _mm256_set1_epi32(0x78)), _mm256_setzero_si256());
   __m256i bits = _mm256_add_epi32(magnitude, _mm256_set1_epi32((120 + e) << 23));
   bits = _mm256_add_epi32(bits, _mm256_and_si256(low, _mm256_set1_epi32(1 << 23)));
   const __m256i off = _mm256_and_si256(low, _mm256_set1_epi32((121 + e) << 23));

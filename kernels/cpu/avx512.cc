@@ -35,8 +35,8 @@ inline F16 nearest(F16 a) {
 }
 // a * 2^n for integral n in [-126, 127].
 inline F16 scale_by(F16 a, F16 n) {
-  const __m512i e = _mm512_slli_epi32(
-      _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23);
+  const __m512i e =
+      _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23);
   return {_mm512_mul_ps(a.v, _mm512_castsi512_ps(e))};
 }
 // a where x > limit, else 0.

@@ -46,7 +46,7 @@ void linear(const LinearArgs& a) {
       double sum = 0;
       for (std::int64_t k = 0; k < a.w.cols; ++k) sum += weight_value(a.w, r, k) * x[k];
       const float y = static_cast<float>(sum);
-      a.y[t * a.y_stride + r] = a.round_bf16 ? round_bf16(y) : y;
+      a.y[t * a.y_stride + r - a.y_begin] = a.round_bf16 ? round_bf16(y) : y;
     }
   }
 }

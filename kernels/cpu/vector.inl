@@ -83,7 +83,7 @@ inline const float* token_row(const LinearArgs& a, std::int64_t t) {
 
 inline void put(const LinearArgs& a, std::int64_t t, std::int64_t r, F16 sum) {
   const float y = fold(sum);
-  a.y[t * a.y_stride + r] = a.round_bf16 ? round_bf16(y) : y;
+  a.y[t * a.y_stride + r - a.y_begin] = a.round_bf16 ? round_bf16(y) : y;
 }
 
 // One token: weights go from memory through registers into the sums.

@@ -86,8 +86,7 @@ class Forward {
   // One block alone, for teacher-forced tests: `streams` [n, hc_mult, width] in and
   // out, tokens at positions state.length()...  The state is not advanced and rows
   // of other layers are not touched.
-  void run_layer(int layer, kv::State& state, std::span<const std::int32_t> tokens,
-                 float* streams);
+  void run_layer(int layer, kv::State& state, std::span<const std::int32_t> tokens, float* streams);
 
  private:
   struct Impl;

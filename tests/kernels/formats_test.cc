@@ -71,7 +71,8 @@ TEST_CASE("fp4_sim gives the check values of the specification", "[quant]") {
   CHECK(x == std::vector<float>{1, -.5f, 0, 6, 1, 2, -4, 4});
 }
 
-TEST_CASE("a scale is the smallest power of two that fits, at 448 * 2^k and just above", "[quant]") {
+TEST_CASE("a scale is the smallest power of two that fits, at 448 * 2^k and just above",
+          "[quant]") {
   for (int k = -10; k <= 20; ++k) {
     float x = std::ldexp(448.0f, k), y;
     fp8_sim(&x, &y, 1, 64);

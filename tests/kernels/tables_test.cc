@@ -1,9 +1,10 @@
 // Every kernel table that runs here against the scalar one.
+#include "kernels/cpu/tables.h"
+
 #include <cmath>
 #include <random>
 #include <vector>
 
-#include "kernels/cpu/tables.h"
 #include "kernels/formats.h"
 #include "kernels/quant.h"
 #include "tests/support/catch.h"
@@ -67,8 +68,8 @@ std::vector<float> run_linear(const KernelTable& k, const Weight& w, const std::
                               std::int64_t tokens, bool round = false) {
   std::vector<float> y(std::size_t(tokens * w.rows), NAN);
   std::vector<float> scratch(std::size_t(linear_scratch_floats(w.cols)));
-  k.linear({w, 0, w.rows, x.data(), w.cols, nullptr, y.data(), w.rows, tokens, round,
-            scratch.data()});
+  k.linear(
+      {w, 0, w.rows, x.data(), w.cols, nullptr, y.data(), w.rows, tokens, round, scratch.data()});
   return y;
 }
 
@@ -136,8 +137,10 @@ TEST_CASE("linear gives a token the same bits alone and in company", "[kernels][
   }
 }
 
-TEST_CASE("every fp8 and fp4 code under every scale decodes exactly, also when the host flushes "
-          "subnormals", "[kernels][ftz]") {
+TEST_CASE(
+    "every fp8 and fp4 code under every scale decodes exactly, also when the host flushes "
+    "subnormals",
+    "[kernels][ftz]") {
 #if defined(__x86_64__)
   const unsigned old = _mm_getcsr();
 #endif
@@ -240,8 +243,8 @@ TEST_CASE("index scores agree with the scalar kernel", "[kernels][indexer]") {
         }
         const auto q = normal(std::size_t(kHeads * dim), 77), w = normal(kHeads, 78);
         std::vector<float> want(kKeys), got(kKeys);
-        IndexArgs a{dim, kHeads, packed, keys.data(), kKeys, bytes, q.data(), w.data(),
-                    want.data(), false};
+        IndexArgs a{dim,   kHeads,   packed,   keys.data(), kKeys,
+                    bytes, q.data(), w.data(), want.data(), false};
         kScalarKernels.index_scores(a);
         a.score = got.data();
         table->index_scores(a);

@@ -1,0 +1,161 @@
+// Attention over a sliding window and compressed rows, in one softmax with a sink.
+// Keys are values; one KV head is shared by all query heads.  Spec 2.4 and 2.7.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/formats.h"
+#include "kernels/ops.h"
+#include "lib/forward/pass.h"
+
+namespace v4i::forward {
+
+namespace {
+
+// q <- q / rms(q), head by head, without a weight.  native follows the reference,
+// which rounds every step to bf16.
+void normalise_head(const Pass& p, float* q) {
+  const std::int64_t d = p.config.head_dim;
+  if (!p.native) {
+    const float scale = kernels::rms_scale(q, d, p.config.norm_eps);
+    for (std::int64_t c = 0; c < d; ++c) q[c] *= scale;
+    return;
+  }
+  float sum[16] = {};
+  for (std::int64_t c = 0; c < d; ++c) sum[c % 16] += kernels::round_bf16(q[c] * q[c]);
+  for (int half = 8; half > 0; half /= 2)
+    for (int l = 0; l < half; ++l) sum[l] += sum[l + half];
+  const float mean = kernels::round_bf16(sum[0] / static_cast<float>(d));
+  const float scale =
+      kernels::round_bf16(1.0f / std::sqrt(kernels::round_bf16(mean + p.config.norm_eps)));
+  for (std::int64_t c = 0; c < d; ++c) q[c] = kernels::round_bf16(q[c] * scale);
+}
+
+void rope_tail(const Pass& p, const float* table, float* x, std::int64_t dim, bool inverse) {
+  const std::int64_t rope = p.config.rope_dim;
+  kernels::rope(x + dim - rope, table, rope, inverse);
+  p.round(x + dim - rope, rope);
+}
+
+// x -> qr (low-rank query, also the indexer's), q [H, d], stored kv rows.
+void project(Pass& p, const model::Attention& a, const model::LayerPlan& plan) {
+  Workspace& w = p.w;
+  const model::Config& c = p.config;
+  const std::int64_t n = p.n(), d = c.head_dim, heads = c.heads * d;
+  const float* x = quantised(p, w.x.data(), n, c.width, w.xq.data());
+  linear(p, a.wq_a, x, c.width, n, w.qr.data(), c.q_lora, true);
+  norm(p, w.qr.data(), a.q_norm, n, w.qr.data());
+  const float* qr = quantised(p, w.qr.data(), n, c.q_lora, w.qrq.data());
+  linear(p, a.wq_b, qr, c.q_lora, n, w.q.data(), heads, true);
+  linear(p, a.wkv, x, c.width, n, w.kv.data(), d, true);
+  norm(p, w.kv.data(), a.kv_norm, n, w.kv.data());
+  p.pool.run(n * (c.heads + 1), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t u = begin; u < end; ++u) {
+      const std::int64_t t = u / (c.heads + 1), h = u % (c.heads + 1);
+      const float* table = rope_row(p, plan, t);
+      if (h < c.heads) {
+        float* q = w.q.data() + t * heads + h * d;
+        normalise_head(p, q);
+        rope_tail(p, table, q, d, false);
+      } else {
+        float* kv = w.kv.data() + t * d;
+        rope_tail(p, table, kv, d, false);
+        store_row(
+            p, kv,
+            w.rows.data() + t * static_cast<std::int64_t>(p.items[0].state->layout().row.bytes()));
+      }
+    }
+  });
+}
+
+// Window rows by rising position, then compressed rows by rising index.
+std::int64_t candidates(const Pass& p, const model::LayerPlan& plan, int kv_layer, std::int64_t t,
+                        const void** out) {
+  const Token& token = p.tokens[static_cast<std::size_t>(t)];
+  const kv::State& state = p.state(token);
+  const std::int64_t start = p.start(token), position = token.position;
+  const auto row_bytes = static_cast<std::int64_t>(state.layout().row.bytes());
+  std::int64_t n = 0;
+  for (std::int64_t at = std::max<std::int64_t>(0, position - p.config.window + 1); at <= position;
+       ++at)
+    out[n++] = at < start ? state.window_row(kv_layer, at)
+                          : p.w.rows.data() + (t - (position - at)) * row_bytes;
+  if (plan.ratio == 0) return n;
+  const std::int64_t visible = (position + 1) / plan.ratio;
+  const bool choose = plan.indexer && visible > p.config.index_topk;
+  const std::int64_t count = choose ? p.config.index_topk : visible;
+  const std::int32_t* chosen = p.w.selected.data() + t * p.config.index_topk;
+  for (std::int64_t i = 0; i < count; ++i)
+    out[n++] = state.row(kv_layer, kv::RowKind::kMain, choose ? chosen[i] : i);
+  return n;
+}
+
+void attend(Pass& p, const model::Attention& a, const model::LayerPlan& plan, int kv_layer) {
+  Workspace& w = p.w;
+  const model::Config& c = p.config;
+  const std::int64_t d = c.head_dim, heads = c.heads;
+  const std::int64_t group = std::min(heads, Workspace::kHeadGroup);
+  const std::int64_t groups = (heads + group - 1) / group;
+  const kernels::RowShape shape{static_cast<int>(d), static_cast<int>(c.rope_dim), p.native};
+  p.pool.run(p.n() * groups, [&](std::int64_t begin, std::int64_t end, int thread) {
+    ThreadScratch& scratch = w.threads[static_cast<std::size_t>(thread)];
+    for (std::int64_t u = begin; u < end; ++u) {
+      const std::int64_t t = u / groups, h0 = u % groups * group;
+      const std::int64_t h1 = std::min(h0 + group, heads);
+      const std::int64_t n = candidates(p, plan, kv_layer, t, scratch.rows.data());
+      float* out = w.o.data() + t * heads * d;
+      p.kernels.attention({shape, scratch.rows.data(), n, w.q.data() + t * heads * d, a.sink.data(),
+                           out, h0, h1, static_cast<float>(1.0 / std::sqrt(static_cast<double>(d))),
+                           p.native, scratch.attention.data()});
+      for (std::int64_t h = h0; h < h1; ++h)
+        rope_tail(p, rope_row(p, plan, t), out + h * d, d, true);
+    }
+  });
+}
+
+// Consecutive heads form a group; each group has its own rows of wo_a.
+void project_out(Pass& p, const model::Attention& a) {
+  constexpr std::int64_t kRows = kernels::kLinearRows;
+  Workspace& w = p.w;
+  const model::Config& c = p.config;
+  const std::int64_t heads = c.heads * c.head_dim, width = heads / c.o_groups;
+  const std::int64_t rows = c.o_groups * c.o_lora, parts = (c.o_lora + kRows - 1) / kRows;
+  p.pool.run(c.o_groups * parts, [&](std::int64_t begin, std::int64_t end, int thread) {
+    float* scratch = w.threads[static_cast<std::size_t>(thread)].linear.data();
+    for (std::int64_t u = begin; u < end; ++u) {
+      const std::int64_t g = u / parts, r = u % parts * kRows;
+      p.kernels.linear({weight_of(a.wo_a), g * c.o_lora + r,
+                        g * c.o_lora + std::min(r + kRows, c.o_lora), w.o.data() + g * width, heads,
+                        nullptr, w.z.data(), rows, p.n(), p.native, scratch});
+    }
+  });
+  const float* z = quantised(p, w.z.data(), p.n(), rows, w.zq.data());
+  linear(p, a.wo_b, z, rows, p.n(), w.out.data(), c.width, true);
+}
+
+// The newest rows of each item become the window of its next run.
+void keep_window(Pass& p, int kv_layer) {
+  for (std::size_t i = 0; i < p.items.size(); ++i) {
+    kv::State& state = *p.items[i].state;
+    const auto bytes = static_cast<std::int64_t>(state.layout().row.bytes());
+    const std::int64_t n = static_cast<std::int64_t>(p.items[i].tokens.size());
+    const std::int64_t first = p.first_token[i];
+    const std::int64_t keep = std::min<std::int64_t>(n, state.layout().window_slots);
+    for (std::int64_t t = first + n - keep; t < first + n; ++t)
+      std::memcpy(state.window_row(kv_layer, p.tokens[static_cast<std::size_t>(t)].position),
+                  p.w.rows.data() + t * bytes, static_cast<std::size_t>(bytes));
+  }
+}
+
+}  // namespace
+
+void attention(Pass& p, const model::Attention& a, const model::LayerPlan& plan, int kv_layer) {
+  project(p, a, plan);
+  if (plan.ratio > 0) compress(p, a, plan, kv_layer);
+  if (plan.indexer) select_rows(p, a, plan, kv_layer);
+  attend(p, a, plan, kv_layer);
+  keep_window(p, kv_layer);
+  project_out(p, a);
+}
+
+}  // namespace v4i::forward

@@ -1,0 +1,72 @@
+#include <algorithm>
+
+#include "kernels/ops.h"
+#include "kernels/quant.h"
+#include "lib/forward/pass.h"
+
+namespace v4i::forward {
+
+namespace {
+
+kernels::Format format_of(model::WeightFormat f) {
+  switch (f) {
+    case model::WeightFormat::kF32:
+      return kernels::Format::kF32;
+    case model::WeightFormat::kBF16:
+      return kernels::Format::kBF16;
+    case model::WeightFormat::kFp8:
+      return kernels::Format::kFp8;
+    case model::WeightFormat::kFp4:
+      return kernels::Format::kFp4;
+  }
+  return kernels::Format::kF32;
+}
+
+}  // namespace
+
+void Pass::round(float* x, std::int64_t count) const {
+  if (native) kernels::round_bf16(x, count);
+}
+
+kernels::Weight weight_of(const model::Linear& w) {
+  return {format_of(w.format), w.rows, w.cols, w.data, w.scale, w.block_rows, w.block_cols};
+}
+
+void linear(Pass& p, const model::Linear& w, const float* x, std::int64_t x_stride, std::int64_t n,
+            float* y, std::int64_t y_stride, bool round) {
+  constexpr std::int64_t kRows = kernels::kLinearRows;
+  kernels::LinearArgs args{weight_of(w),      0,      0, x, x_stride, nullptr, y, y_stride, n,
+                           round && p.native, nullptr};
+  p.pool.run((w.rows + kRows - 1) / kRows, [&](std::int64_t begin, std::int64_t end, int thread) {
+    kernels::LinearArgs a = args;
+    a.row_begin = begin * kRows;
+    a.row_end = std::min(end * kRows, w.rows);
+    a.scratch = p.w.threads[static_cast<std::size_t>(thread)].linear.data();
+    p.kernels.linear(a);
+  });
+}
+
+const float* quantised(Pass& p, const float* x, std::int64_t n, std::int64_t cols, float* out) {
+  if (!p.native) return x;
+  // Blocks are independent: split rows into blocks so that one token uses all threads.
+  const std::int64_t block = p.config.fp8_block, per_row = (cols + block - 1) / block;
+  p.pool.run(n * per_row, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t u = begin; u < end; ++u) {
+      const std::int64_t at = u / per_row * cols + u % per_row * block;
+      kernels::fp8_sim(x + at, out + at, std::min(block, cols - u % per_row * block), block);
+    }
+  });
+  return out;
+}
+
+void norm(Pass& p, const float* x, const model::Vector& gain, std::int64_t n, float* y) {
+  const auto cols = static_cast<std::int64_t>(gain.size());
+  p.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      kernels::rms_norm(x + t * cols, gain.data(), cols, p.config.norm_eps, y + t * cols);
+      p.round(y + t * cols, cols);
+    }
+  });
+}
+
+}  // namespace v4i::forward

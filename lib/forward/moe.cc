@@ -1,0 +1,176 @@
+// Router and experts.  Spec 2.8 and 2.9.
+//
+// Tokens are grouped by expert, so an expert's weights are read once for all of its
+// tokens.  A token's experts are added in rising order of their number, the shared
+// expert last: its result does not depend on the company.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "kernels/ops.h"
+#include "kernels/quant.h"
+#include "lib/forward/pass.h"
+
+namespace v4i::forward {
+
+namespace {
+
+constexpr std::int64_t kUpRows = 128;  // of w1 and w3 in one piece of work: a quant block
+
+// The K best of score + bias, ties to the lower expert.
+void best_experts(const float* score, const model::Vector& bias, std::int64_t experts,
+                  std::int64_t k, std::int32_t* out) {
+  const auto better = [&](std::int32_t a, std::int32_t b) {
+    const float x = score[a] + bias[static_cast<std::size_t>(a)];
+    const float y = score[b] + bias[static_cast<std::size_t>(b)];
+    return x > y || (x == y && a < b);
+  };
+  for (std::int64_t i = 0; i < k; ++i) {
+    std::int32_t best = -1;
+    for (std::int32_t e = 0; e < experts; ++e) {
+      if (std::find(out, out + i, e) != out + i) continue;
+      if (best < 0 || better(e, best)) best = e;
+    }
+    out[i] = best;
+  }
+}
+
+void route_token(const Pass& p, const model::Moe& m, const model::LayerPlan& plan, std::int64_t t) {
+  const std::int64_t experts = p.config.experts, k = p.config.experts_active;
+  float* score = p.w.router.data() + t * experts;
+  for (std::int64_t e = 0; e < experts; ++e) score[e] = kernels::sqrt_softplus(score[e]);
+  std::int32_t* chosen = p.w.expert.data() + t * k;
+  if (plan.router == model::RouterKind::kHash) {
+    const std::int64_t id = p.tokens[static_cast<std::size_t>(t)].id;
+    std::copy_n(m.tid2eid.data() + id * k, k, chosen);
+  } else {
+    best_experts(score, m.bias, experts, k, chosen);
+  }
+  float total = 0;
+  for (std::int64_t i = 0; i < k; ++i) total += score[chosen[i]];
+  float* weight = p.w.expert_weight.data() + t * k;
+  for (std::int64_t i = 0; i < k; ++i) weight[i] = score[chosen[i]] / total * p.config.route_scale;
+}
+
+// Counting sort of (token, choice) by expert; tokens stay in order.
+std::int64_t group_by_expert(Pass& p) {
+  Workspace& w = p.w;
+  const std::int64_t k = p.config.experts_active, experts = p.config.experts;
+  std::fill_n(w.expert_begin.data(), experts + 1, 0);
+  for (std::int64_t s = 0; s < p.n() * k; ++s)
+    ++w.expert_begin[std::size_t(w.expert[std::size_t(s)]) + 1];
+  std::int64_t active = 0;
+  for (std::int32_t e = 0; e < experts; ++e) {
+    if (w.expert_begin[std::size_t(e) + 1] > 0) w.active[std::size_t(active++)] = e;
+    w.expert_begin[std::size_t(e) + 1] += w.expert_begin[std::size_t(e)];
+  }
+  // Filling moves expert_begin[e] to the end of e, which is the begin of e + 1.
+  for (std::int64_t s = 0; s < p.n() * k; ++s) {
+    const auto e = std::size_t(w.expert[std::size_t(s)]);
+    const auto slot = std::size_t(w.expert_begin[e]++);
+    w.slot_token[slot] = static_cast<std::int32_t>(s / k);
+    w.slot_weight[slot] = w.expert_weight[std::size_t(s)];
+  }
+  for (std::int64_t e = experts; e > 0; --e)
+    w.expert_begin[std::size_t(e)] = w.expert_begin[std::size_t(e - 1)];
+  w.expert_begin[0] = 0;
+  return active;
+}
+
+// Some tokens through an expert: slots [begin, end) of gate/up, rows of x.
+struct Group {
+  const model::Expert* expert;
+  std::int64_t begin, end;
+  const std::int32_t* token;  // of each slot; null: slot i is token i
+  const float* weight;        // of each slot; null: 1
+};
+
+// gate <- quantised(silu(w1 x) * (w3 x) * weight), rows [r0, r1).
+void up_rows(Pass& p, const Group& g, const float* x, std::int64_t r0, std::int64_t r1,
+             float* scratch) {
+  const model::Config& c = p.config;
+  const std::int64_t width = c.expert_width, n = g.end - g.begin;
+  float* gate = p.w.gate.data() + g.begin * width;
+  float* up = p.w.up.data() + g.begin * width;
+  kernels::LinearArgs args{
+      weight_of(g.expert->w1), r0, r1, x, c.width, g.token, gate, width, n, p.native, scratch};
+  p.kernels.linear(args);
+  args.w = weight_of(g.expert->w3);
+  args.y = up;
+  p.kernels.linear(args);
+  for (std::int64_t i = 0; i < n; ++i) {
+    float* a = gate + i * width + r0;
+    kernels::swiglu(a, up + i * width + r0, r1 - r0, c.swiglu_limit,
+                    g.weight != nullptr ? g.weight[i] : 1.0f, a);
+    p.round(a, r1 - r0);
+    if (p.native) kernels::fp8_sim(a, a, r1 - r0, c.fp8_block);
+  }
+}
+
+// out[token, r0..r1) += w2 gate.
+void down_rows(Pass& p, const Group& g, std::int64_t r0, std::int64_t r1, ThreadScratch& scratch) {
+  const model::Config& c = p.config;
+  const std::int64_t n = g.end - g.begin, rows = r1 - r0;
+  p.kernels.linear({weight_of(g.expert->w2), r0, r1, p.w.gate.data() + g.begin * c.expert_width,
+                    c.expert_width, nullptr, scratch.down.data(), rows, n, p.native,
+                    scratch.linear.data(), r0});
+  for (std::int64_t i = 0; i < n; ++i) {
+    float* out = p.w.out.data() + (g.token != nullptr ? g.token[i] : i) * c.width;
+    for (std::int64_t r = 0; r < rows; ++r) out[r0 + r] += scratch.down[std::size_t(i * rows + r)];
+  }
+}
+
+Group routed_group(const Pass& p, const model::Moe& m, std::int64_t i) {
+  const Workspace& w = p.w;
+  const auto e = std::size_t(w.active[std::size_t(i)]);
+  const std::int64_t begin = w.expert_begin[e], end = w.expert_begin[e + 1];
+  return {&m.experts[e], begin, end, w.slot_token.data() + begin, w.slot_weight.data() + begin};
+}
+
+// `count` groups through gate and up, then added to out in order.
+template <class GroupOf>
+void run_groups(Pass& p, std::int64_t count, const float* x, GroupOf group_of) {
+  const model::Config& c = p.config;
+  const std::int64_t up_block = std::lcm(kUpRows, c.fp8_block);
+  const std::int64_t ups = (c.expert_width + up_block - 1) / up_block;
+  p.pool.run(count * ups, [&](std::int64_t begin, std::int64_t end, int thread) {
+    float* scratch = p.w.threads[std::size_t(thread)].linear.data();
+    for (std::int64_t u = begin; u < end; ++u) {
+      const std::int64_t r = u % ups * up_block;
+      up_rows(p, group_of(u / ups), x, r, std::min(r + up_block, c.expert_width), scratch);
+    }
+  });
+  constexpr std::int64_t kRows = Workspace::kDownRows;
+  p.pool.run((c.width + kRows - 1) / kRows, [&](std::int64_t begin, std::int64_t end, int thread) {
+    for (std::int64_t u = begin; u < end; ++u)
+      for (std::int64_t i = 0; i < count; ++i)
+        down_rows(p, group_of(i), u * kRows, std::min((u + 1) * kRows, c.width),
+                  p.w.threads[std::size_t(thread)]);
+  });
+}
+
+}  // namespace
+
+void moe(Pass& p, const model::Moe& m, const model::LayerPlan& plan, int layer) {
+  Workspace& w = p.w;
+  const model::Config& c = p.config;
+  linear(p, m.gate, w.x.data(), c.width, p.n(), w.router.data(), c.experts, false);
+  p.pool.run(p.n(), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t t = begin; t < end; ++t) route_token(p, m, plan, t);
+  });
+  const std::int64_t active = group_by_expert(p);
+  if (layer == kMtpLayer)
+    p.model.touch_mtp_experts(w.active.data(), static_cast<int>(active), p.pool);
+  else
+    p.model.touch_experts(layer, w.active.data(), static_cast<int>(active), p.pool);
+  const float* x = quantised(p, w.x.data(), p.n(), c.width, w.xq.data());
+  std::fill_n(w.out.data(), p.n() * c.width, 0.0f);
+  run_groups(p, active, x, [&](std::int64_t i) { return routed_group(p, m, i); });
+  if (c.shared_experts > 0) {
+    const Group all{&m.shared, 0, p.n(), nullptr, nullptr};
+    run_groups(p, 1, x, [&](std::int64_t) { return all; });
+  }
+  p.round(w.out.data(), p.n() * c.width);
+}
+
+}  // namespace v4i::forward

@@ -1,0 +1,102 @@
+// Pass: one run through the layers, as the parts of the forward pass see it.
+//
+// The parts are free functions over a Pass.  They read and write the Workspace; the
+// order in which forward.cc calls them is the model.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "lib/base/thread_pool.h"
+#include "lib/forward/forward.h"
+#include "lib/forward/workspace.h"
+
+namespace v4i::forward {
+
+struct Token {
+  std::int32_t item = 0;      // in Pass::items
+  std::int32_t id = 0;        // vocabulary
+  std::int64_t position = 0;  // in its sequence
+};
+
+// A compressed row that this run completes.
+struct NewRow {
+  std::int32_t token = 0;  // index of the token that completes it
+  std::int64_t row = 0;    // its index in the sequence
+};
+
+struct Pass {
+  const model::Model& model;
+  const model::Config& config;
+  const kernels::KernelTable& kernels;
+  ThreadPool& pool;
+  Workspace& w;
+  const bool native;
+  const std::vector<float>& freq_a;  // rope frequencies, spec 2.1: plain
+  const std::vector<float>& freq_b;  // YaRN, for layers with compressed rows
+
+  std::span<const Item> items;
+  std::vector<Token> tokens;              // items one after the other
+  std::vector<NewRow> new_rows;           // of the layer in work
+  std::vector<std::int32_t> first_token;  // of each item in `tokens`
+
+  std::int64_t n() const { return static_cast<std::int64_t>(tokens.size()); }
+  kv::State& state(const Token& t) const { return *items[static_cast<std::size_t>(t.item)].state; }
+  // Position of the first token of this run in t's sequence.
+  std::int64_t start(const Token& t) const {
+    return tokens[static_cast<std::size_t>(first_token[static_cast<std::size_t>(t.item)])].position;
+  }
+  void round(float* x, std::int64_t count) const;  // to bf16 in native
+};
+
+// ---- linear.cc
+kernels::Weight weight_of(const model::Linear& w);
+// y[t, :] = W x[t, :] for the first `n` rows of x.
+void linear(Pass& p, const model::Linear& w, const float* x, std::int64_t x_stride, std::int64_t n,
+            float* y, std::int64_t y_stride, bool round);
+// Rows [n, cols] quantised as the model's fp8 linears want their input (spec 2.1);
+// returns x itself in exact.
+const float* quantised(Pass& p, const float* x, std::int64_t n, std::int64_t cols, float* out);
+// RMSNorm of n rows; y == x is allowed.
+void norm(Pass& p, const float* x, const model::Vector& gain, std::int64_t n, float* y);
+
+// ---- rope.cc (2.1)
+std::vector<float> rope_frequencies(const model::Config& config, bool yarn);
+// Cosines and sines of every token of the pass, for both tables.
+void fill_rope(Pass& p);
+const float* rope_row(const Pass& p, const model::LayerPlan& plan, std::int64_t t);
+// Rotates x[0, 2 * freq.size()) to `position`.
+void rope_at(const std::vector<float>& freq, std::int64_t position, float* x);
+// The stored forms of a KV row and of an index key (spec 4.3).
+void store_row(const Pass& p, const float* row, std::byte* out);
+void store_key(const Pass& p, float* key, std::byte* out);
+
+// ---- hyper.cc (spec 2.3)
+void hyper_pre(Pass& p, const model::Hyper& h, float* x);  // streams -> x, keeps post and comb
+void hyper_post(Pass& p, const float* out);                // streams <- out, streams
+// Collapse of the streams of token `t` to one row.
+void hyper_head(Pass& p, const model::HyperHead& h, std::int64_t t, float* x);
+
+// ---- attention.cc (2.4, 2.7), compressor.cc (2.5), indexer.cc (2.6)
+void attention(Pass& p, const model::Attention& a, const model::LayerPlan& plan, int kv_layer);
+void compress(Pass& p, const model::Attention& a, const model::LayerPlan& plan, int kv_layer);
+// Fills w.selected for tokens that see more rows than index_topk.
+void select_rows(Pass& p, const model::Attention& a, const model::LayerPlan& plan, int kv_layer);
+
+// ---- moe.cc (2.8, 2.9)
+// `layer` is for the first-touch check of the chosen experts; kMtpLayer for the MTP block.
+constexpr int kMtpLayer = -1;
+void moe(Pass& p, const model::Moe& m, const model::LayerPlan& plan, int layer);
+
+// ---- head.cc
+struct HeadRow {
+  std::int64_t token = 0;  // index in the pass
+  float* logits = nullptr;
+};
+void logits(Pass& p, const model::HyperHead& h, const model::Vector& gain,
+            std::span<const HeadRow> rows);
+void embed(Pass& p, std::int32_t id, float* x);  // one row of the table
+
+}  // namespace v4i::forward

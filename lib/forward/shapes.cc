@@ -1,0 +1,71 @@
+#include "lib/forward/shapes.h"
+
+#include <bit>
+
+namespace v4i::forward {
+
+namespace {
+
+void require(bool good, const model::Model& m, const char* key, std::int64_t found,
+             const char* wanted) {
+  if (!good)
+    fail(Code::kUnsupported, "{}: {} is {}; this build runs {}", m.path(), key, found, wanted);
+}
+
+kv::Layout base_layout(const model::Config& c, Numerics numerics) {
+  kv::Layout layout;
+  const bool packed = numerics == Numerics::kNative;
+  layout.row = {static_cast<int>(c.head_dim), static_cast<int>(c.rope_dim), packed};
+  layout.key = {static_cast<int>(c.index_dim), packed};
+  layout.window = static_cast<int>(c.window);
+  layout.rollback = kRollback;
+  layout.window_slots = layout.window + layout.rollback;
+  return layout;
+}
+
+}  // namespace
+
+void check_shapes(const model::Model& m) {
+  const model::Config& c = m.config();
+  require(c.rope_dim % 2 == 0 && c.rope_dim <= 512 && c.rope_dim < c.head_dim, m,
+          "qk_rope_head_dim", c.rope_dim, "even sizes up to 512, below head_dim");
+  require(c.fp8_block % 16 == 0, m, "weight_block_size", c.fp8_block, "multiples of 16");
+  require(c.hc_mult >= 1 && c.hc_mult <= 16, m, "hc_mult", c.hc_mult, "1 to 16 streams");
+  bool indexer = false;
+  for (const model::LayerPlan& l : m.plan().layers) {
+    require(l.ratio <= 128, m, "compress_ratios entry", l.ratio, "ratios up to 128");
+    indexer = indexer || l.indexer;
+  }
+  if (!indexer) return;
+  require(c.index_dim <= 512 && c.index_dim >= c.rope_dim &&
+              std::has_single_bit(static_cast<std::uint64_t>(c.index_dim)),
+          m, "index_head_dim", c.index_dim, "powers of two up to 512, not below qk_rope_head_dim");
+}
+
+kv::Layout make_layout(const model::Model& m, Numerics numerics) {
+  const model::Config& c = m.config();
+  kv::Layout layout = base_layout(c, numerics);
+  for (const model::LayerPlan& plan : m.plan().layers) {
+    kv::LayerLayout l;
+    l.ratio = plan.ratio;
+    if (plan.ratio > 0) {
+      const int halves = plan.overlap ? 2 : 1;
+      l.partial_slots = halves * plan.ratio + layout.rollback;
+      l.partial_width = static_cast<int>(2 * halves * c.head_dim);
+      l.index_keys = plan.indexer;
+      l.index_width = plan.indexer ? static_cast<int>(2 * halves * c.index_dim) : 0;
+    }
+    layout.layers.push_back(l);
+  }
+  layout.finish();
+  return layout;
+}
+
+kv::Layout make_draft_layout(const model::Model& m, Numerics numerics) {
+  kv::Layout layout = base_layout(m.config(), numerics);
+  layout.layers.emplace_back();
+  layout.finish();
+  return layout;
+}
+
+}  // namespace v4i::forward

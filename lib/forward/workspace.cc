@@ -1,0 +1,84 @@
+#include "lib/forward/workspace.h"
+
+#include <algorithm>
+
+#include "kernels/kernels.h"
+
+namespace v4i::forward {
+
+namespace {
+
+// The most compressed rows a query of any layer attends to.
+std::int64_t most_rows(const model::Config& c, const kv::Layout& layout) {
+  std::int64_t most = 0;
+  for (const kv::LayerLayout& l : layout.layers) {
+    if (l.ratio == 0) continue;
+    const std::int64_t all = c.max_positions / l.ratio + 1;
+    most = std::max(most, l.index_keys ? std::min(all, c.index_topk) : all);
+  }
+  return most;
+}
+
+std::int64_t most_keys(const model::Config& c, const kv::Layout& layout) {
+  std::int64_t most = 0;
+  for (const kv::LayerLayout& l : layout.layers)
+    if (l.index_keys) most = std::max(most, c.max_positions / l.ratio + 1);
+  return most;
+}
+
+std::int64_t widest_input(const model::Config& c) {
+  return std::max({c.hc_mult * c.width, c.heads * c.head_dim / c.o_groups, c.o_groups * c.o_lora,
+                   c.q_lora, c.expert_width});
+}
+
+}  // namespace
+
+Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int64_t n,
+                     int thread_count, Budget& budget)
+    : max_tokens(n), max_candidates(c.window + most_rows(c, layout)) {
+  const auto take = [&]<class T>(Buffer<T>& b, std::int64_t count) {
+    b = Buffer<T>(budget, static_cast<std::size_t>(count), Use::kScratch, "the workspace");
+    bytes_ += b.bytes();
+  };
+  const std::int64_t streams_width = c.hc_mult * c.width, heads_width = c.heads * c.head_dim;
+  const std::int64_t slots = n * c.experts_active;
+  take(streams, n * streams_width);
+  for (auto* b : {&x, &xq, &out, &head_x}) take(*b, n * c.width);
+  take(mix, n * (2 + c.hc_mult) * c.hc_mult);
+  take(post, n * c.hc_mult);
+  take(comb, n * c.hc_mult * c.hc_mult);
+  for (auto* b : {&rope_a, &rope_b}) take(*b, n * c.rope_dim);
+  for (auto* b : {&qr, &qrq}) take(*b, n * c.q_lora);
+  for (auto* b : {&q, &o}) take(*b, n * heads_width);
+  take(kv, n * c.head_dim);
+  take(rows, n * static_cast<std::int64_t>(layout.row.bytes()));
+  for (auto* b : {&z, &zq}) take(*b, n * c.o_groups * c.o_lora);
+  for (auto* b : {&values, &gates}) take(*b, n * 2 * std::max(c.head_dim, c.index_dim));
+  take(pooled, n * std::max(c.head_dim, c.index_dim));
+  take(iq, n * c.index_heads * c.index_dim);
+  take(iw, n * c.index_heads);
+  take(selected, n * c.index_topk);
+  take(router, n * c.experts);
+  take(expert, slots);
+  take(expert_weight, slots);
+  take(slot_token, slots);
+  take(slot_weight, slots);
+  take(expert_begin, c.experts + 1);
+  take(active, c.experts);
+  for (auto* b : {&gate, &up}) take(*b, std::max(slots, n) * c.expert_width);
+  take(head_logits, kHeadTokens * c.vocab);
+
+  const std::int64_t keys = most_keys(c, layout);
+  threads.resize(static_cast<std::size_t>(thread_count));
+  for (ThreadScratch& t : threads) {
+    take(t.linear, kernels::linear_scratch_floats(widest_input(c)));
+    take(t.attention, kernels::attention_scratch_floats(c.head_dim, max_candidates,
+                                                        std::min(c.heads, kHeadGroup)));
+    take(t.rows, max_candidates);
+    take(t.scores, keys);
+    take(t.order, keys);
+    take(t.down, n * kDownRows);
+  }
+}
+
+}  // namespace v4i::forward

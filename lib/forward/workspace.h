@@ -1,0 +1,66 @@
+// Workspace: every intermediate of a forward run, claimed once.
+//
+// N = max_tokens.  All arrays are float32, row per token, unless said otherwise.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "lib/base/budget.h"
+#include "lib/kv/layout.h"
+#include "lib/model/model.h"
+
+namespace v4i::forward {
+
+// What one thread needs for itself.
+struct ThreadScratch {
+  Buffer<float> linear;        // dequantised weight rows
+  Buffer<float> attention;     // tile of rows, logits
+  Buffer<const void*> rows;    // candidate rows of one query
+  Buffer<float> scores;        // of all index keys
+  Buffer<std::int32_t> order;  // top-k selection
+  Buffer<float> down;          // [N, kDownRows] partial results of an expert
+};
+
+struct Workspace {
+  static constexpr std::int64_t kDownRows = 64;   // rows of w2 in one piece of work
+  static constexpr std::int64_t kHeadTokens = 8;  // logit rows computed together
+  static constexpr std::int64_t kHeadGroup = 32;  // attention heads in one piece of work
+
+  Workspace(const model::Config& config, const kv::Layout& layout, std::int64_t max_tokens,
+            int threads, Budget& budget);
+  std::size_t bytes() const { return bytes_; }
+
+  std::int64_t max_tokens;
+  std::int64_t max_candidates;  // rows one query may attend to
+
+  Buffer<float> streams;              // [n, D] a token: the residual streams
+  Buffer<float> x, xq, out;           // [D]: module input, quantised, module output
+  Buffer<float> mix, post, comb;      // [(2 + n) n], [n], [n, n]
+  Buffer<float> rope_a, rope_b;       // [rope_dim]: cosines, sines of both tables
+  Buffer<float> qr, qrq;              // [q_lora]
+  Buffer<float> q, o;                 // [H, d]
+  Buffer<float> kv;                   // [d]
+  Buffer<std::byte> rows;             // stored KV row of each token
+  Buffer<float> z, zq;                // [G, o_lora]
+  Buffer<float> values, gates;        // [2 d] compressor inputs
+  Buffer<float> pooled;               // [d] compressed rows of this run
+  Buffer<float> iq, iw;               // [index_heads, index_dim], [index_heads]
+  Buffer<std::int32_t> selected;      // [index_topk] chosen rows, rising
+  Buffer<float> router;               // [E]
+  Buffer<std::int32_t> expert;        // [K] chosen experts of each token
+  Buffer<float> expert_weight;        // [K]
+  Buffer<std::int32_t> slot_token;    // [N K] tokens grouped by expert
+  Buffer<float> slot_weight;          // [N K]
+  Buffer<std::int32_t> expert_begin;  // [E + 1] into the slots
+  Buffer<std::int32_t> active;        // [E] experts that have tokens, rising
+  Buffer<float> gate, up;             // [N K, I]
+  Buffer<float> head_x;               // [D]
+  Buffer<float> head_logits;          // [kHeadTokens, V]
+  std::vector<ThreadScratch> threads;
+
+ private:
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace v4i::forward
