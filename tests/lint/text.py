@@ -1,4 +1,4 @@
-"""Text rules of the sources: ASCII, no tabs, 100 columns, #pragma once, a first comment that
+"""Text rules of the sources: ASCII, no tabs, 100 columns of C++, #pragma once, a first comment that
 says what the file is, a README.md per folder, no unfinished work.
 
 usage: text.py [--self-test]     exit 1 and one line per broken rule
@@ -10,7 +10,6 @@ import sys
 import sources
 
 COLUMNS = 100
-PYTHON_COLUMNS = 120
 COMMENT = {".py": ('"""', "#"), ".sh": ("#",), ".cmake": ("#",), ".txt": ("#",), ".in": ("#",)}
 # Spelled apart, so that this file does not break its own rule.
 UNFINISHED = re.compile(rb"\b(TO" rb"DO|FIX" rb"ME|X" rb"XX|HA" rb"CK)\b")
@@ -35,7 +34,7 @@ def check(path, data):
             yield f"{path}:{number}: a tab"
         if line.endswith((b" ", b"\r")):
             yield f"{path}:{number}: blanks at the end of the line"
-        if len(line) > (PYTHON_COLUMNS if path.endswith((".py", ".sh", ".cmake", ".txt")) else COLUMNS):
+        if len(line) > COLUMNS and path.endswith(sources.CPP):
             yield f"{path}:{number}: {len(line)} columns"
         if UNFINISHED.search(line):
             yield f"{path}:{number}: unfinished work; finish it or return a clear 'unsupported' error"
@@ -57,6 +56,13 @@ def readmes():
             yield f"{path}/ has no README.md"
 
 
+def front_door():
+    """The program in README.md is examples/hello.c, which is compiled."""
+    shown = re.search(rb"```c\n(.*?)```", sources.read("README.md"), re.S)
+    if not shown or shown[1] != sources.read("examples/hello.c"):
+        yield "README.md: its program is not examples/hello.c"
+
+
 def self_test():
     good = b"// what it is\n#pragma once\n"
     bad = {"ascii": good + b"// \xc3\xa9\n", "tab": good + b"\tint x;\n", "blank": good + b"int x; \n",
@@ -70,7 +76,7 @@ def main():
     if sys.argv[1:] == ["--self-test"]:
         bad = self_test()
     else:
-        bad = list(readmes())
+        bad = [*readmes(), *front_door()]
         for path in sources.sources():
             bad += check(path, sources.read(path))
     print("\n".join(bad) or "ok: text")
