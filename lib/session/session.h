@@ -5,12 +5,17 @@
 //
 // append*() only queues.  prefill() computes what is pending; step() computes,
 // samples one token and appends it (so it is pending until the next call).  After
-// kCancelled a session is as good as before: step() has changed no token, prefill()
+// any Error a session is as good as before: step() has changed no token, prefill()
 // keeps the chunks that were complete.
+//
+// What a session computes depends on its tokens, its sampler and its seed alone:
+// not, in a single bit, on chunks, threads, batches, or on having been forked,
+// rewound, saved and restored on the way.
 //
 // One thread at a time (lib/capi answers BUSY to the second).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -23,6 +28,7 @@
 #include "lib/kv/state.h"
 #include "lib/sampling/sampler.h"
 #include "lib/session/context.h"
+#include "lib/tokenizer/utf8.h"
 
 namespace v4i::session {
 
@@ -33,85 +39,141 @@ struct SessionOptions {
   std::uint64_t seed = 0;
 };
 
-// Prefill progress: tokens done of total; return true to cancel.
+// Prefill progress: tokens done of total; return true to cancel.  Called after each
+// chunk, never while the compute lock is held.
 using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 
 struct RunOptions {
   const CancelFlag* cancel = nullptr;
   Progress progress;
-  int chunk_tokens = 0;  // 0 = the context's batch size; results do not depend on it
+  int chunk_tokens = 0;  // 0, or above it, = the context's batch size
 };
 
 struct Step {  // valid until the next call on the session
   Finish finish = Finish::kNone;
   std::int32_t token = -1;
-  std::string_view text;  // complete UTF-8 only
+  std::string_view text;  // complete UTF-8 only; empty without a tokenizer and for EOS
   float logprob = 0;
 };
 
 struct GenerateOptions {
   std::int64_t max_tokens = 0;  // 0 = until the context is full
+  // Any of these in the text ends it; the text is cut before it, the tokens stay.
   std::vector<std::string> stop;
+  // Step::text is held back while it may be the beginning of a stop string; the
+  // texts of all steps make up what generate() returns.
   std::function<bool(const Step&)> on_step;  // true stops, with Finish::kCancelled
 };
 
 struct Metrics {
+  // Decode: tokens computed by steps that found one pending token, sampling included.
+  // Prefill: all others.
   std::uint64_t prefill_tokens = 0, decode_tokens = 0;
-  std::uint64_t prefill_ns = 0, decode_ns = 0, first_token_ns = 0;
+  std::uint64_t prefill_ns = 0, decode_ns = 0;
+  // From the first prefill() or step() after an append to its first sampled token.
+  std::uint64_t first_token_ns = 0;
 };
 
 class Session {
  public:
+  // Error(kInvalid) for a context size out of range, kNoMemory.
   Session(std::shared_ptr<Context> context, const SessionOptions& options);
 
   Context& context() { return *context_; }
   std::span<const std::int32_t> tokens() const { return tokens_; }
-  std::int64_t position() const;
-  std::int64_t pending() const { return static_cast<std::int64_t>(tokens_.size()) - position(); }
+  std::int64_t position() const { return state_.length(); }
+  std::int64_t pending() const { return size() - position(); }
   std::int64_t context_size() const { return options_.context_size; }
   Finish finish() const { return finish_; }
-  std::uint64_t reused_tokens() const { return reused_; }
-  std::uint64_t kv_bytes() const;
+  std::uint64_t reused_tokens() const { return reused_; }  // by the last sync()
+  std::uint64_t kv_bytes() const { return state_.bytes(); }
   const Metrics& metrics() const { return metrics_; }
 
-  void append(std::span<const std::int32_t> tokens);  // kInvalid, kContextFull
+  // kInvalid for an id outside the vocabulary, kContextFull; nothing is appended then.
+  void append(std::span<const std::int32_t> tokens);
   void append_text(std::string_view text, bool add_bos, bool parse_special);
   // Makes the timeline equal `tokens`; returns how many need no computing.
   std::size_t sync(std::span<const std::int32_t> tokens);
-  void rewind(std::int64_t position);  // keeps the first `position` tokens
-  std::unique_ptr<Session> fork() const;
+  // Keeps the first `position` tokens.  The last one is computed again (by the next
+  // prefill() or step()) unless its logits are still there.
+  void rewind(std::int64_t position);
+  std::unique_ptr<Session> fork() const;  // same tokens, seed, sampler; KV copy-on-write
+  // Tokens, seed, KV state, and logits when there are; not the sampler.  Everything
+  // has a checksum.  restore() refuses damage and other format versions (kFormat),
+  // another model, numerics or kernels (kUnsupported).  The seed is the saved one.
   void save(const kv::WriteBytes& write) const;
   static std::unique_ptr<Session> restore(std::shared_ptr<Context> context,
                                           const SessionOptions& options, const kv::ReadBytes& read);
 
-  void set_sampler(std::shared_ptr<sampling::Sampler> sampler);
+  // Null: the default, temperature 1 and nothing else.
+  void set_sampler(std::shared_ptr<const sampling::Sampler> sampler);
   void prefill(const RunOptions& options);
+  // kState when there is nothing to continue: no token yet, or the text has ended
+  // with EOS and nothing was appended since; kContextFull when no room is left.
   Step step(const RunOptions& options);
+  // Steps until a finish.  An Error (kCancelled included) keeps the tokens that were
+  // complete.  After kStop, kLength and kCancelled the next call goes on.
   std::string generate(const GenerateOptions& options, const RunOptions& run, Finish* finish);
   // Appends `tokens`, computes them and gives the logits after each: [n, vocab].
+  // After an Error the tokens are those of before.
   void eval(std::span<const std::int32_t> tokens, float* logits, const RunOptions& options);
 
-  // Of the last computed token; kState when nothing was computed yet.
+  // Of the last computed token; kState when there are none, which is so until
+  // something was computed, and after a cancelled prefill().
   std::span<const float> logits() const;
 
  private:
   friend class Scheduler;
+  using Clock = std::chrono::steady_clock;
+
+  Session(std::shared_ptr<Context> context, const SessionOptions& options, kv::State state);
+  std::int64_t size() const { return static_cast<std::int64_t>(tokens_.size()); }
+  std::int32_t vocab() const { return static_cast<std::int32_t>(context_->vocab()); }
+  bool has_logits() const { return logits_at_ > 0 && logits_at_ == position(); }
+
+  void check_tokens(std::span<const std::int32_t> tokens) const;
+  void check_can_step() const;
+  void reserve(std::int64_t tokens);
+  // Keeps `tokens` tokens and at most `computed` of the KV state's.
+  void cut(std::int64_t tokens, std::int64_t computed);
+  void restart_text();
+
+  int chunk_size(const RunOptions& options) const;
+  // The next `n` pending tokens as a share of a batch.
+  forward::Item item(std::int64_t n, float* logits, bool all_logits);
+  // After the batch: which logits are there now.
+  void computed(std::int64_t tokens, bool logits, bool decode, Clock::time_point start);
+  void compute(std::int64_t n, float* logits, bool all_logits, bool decode,
+               const RunOptions& options);
+  void compute_pending(bool decode, const RunOptions& options);
+  void open_turn();  // the clock of first_token_ns
+  Step sample_next();
+
   std::shared_ptr<Context> context_;
   SessionOptions options_;
   std::vector<std::int32_t> tokens_;
   kv::State state_;
-  std::shared_ptr<sampling::Sampler> sampler_;
-  std::vector<float> logits_;
-  bool logits_valid_ = false;
+  std::shared_ptr<const sampling::Sampler> sampler_;
+  sampling::Scratch scratch_;
+  Buffer<float> logits_;         // [vocab]
+  std::int64_t logits_at_ = -1;  // the position() they belong to
   Finish finish_ = Finish::kNone;
   std::uint64_t reused_ = 0;
   Metrics metrics_;
+  bool awaiting_first_ = true;  // no token sampled since the last append
+  std::optional<Clock::time_point> turn_start_;
+  // The text of sampled tokens since the last appended one: a character may span
+  // several of them, never an appended one.
+  std::int64_t text_from_ = 0;
+  tokenizer::Utf8Stream stream_;
   std::string text_;  // backs Step::text
 };
 
 // One batched step over sessions of one context.  status[i] is Code::kOk or why
-// session i did not step; out[i] is meaningful when it did.  A session with a long
-// pending prompt is prefilled first.  Results equal stepping each alone.
+// session i did not step; out[i] is meaningful when it did.  What is pending of long
+// prompts is computed first.  Results equal stepping each alone, and one session's
+// failure does not touch the others; a cancel stops all that have not stepped.
+// Error(kInvalid) when a session is null, there twice or of another context.
 void step_many(std::span<Session* const> sessions, const RunOptions& options, std::span<Step> out,
                std::span<Code> status, std::vector<std::string>* messages);
 

@@ -1,0 +1,109 @@
+// Engine and Context: opening, and the identity of what was opened.
+#include "lib/session/context.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "kernels/kernels.h"
+#include "lib/base/error.h"
+#include "lib/base/file.h"
+#include "lib/session/cores.h"
+
+namespace v4i::session {
+
+namespace {
+
+constexpr int kMaxThreads = 1024;
+constexpr int kMaxBatchTokens = 65536;
+// Changes when the same model, numerics and kernels would give other bits.
+constexpr std::uint32_t kIdentityVersion = 1;
+
+std::uint64_t cap_of(std::uint64_t host_bytes) {
+  return host_bytes == 0 ? Budget::kNoCap : host_bytes;
+}
+
+int threads_of(int wanted) {
+  if (wanted < 0 || wanted > kMaxThreads)
+    fail(Code::kInvalid, "thread count is {}, allowed is 0 (physical cores) to {}", wanted,
+         kMaxThreads);
+  return wanted == 0 ? std::min(physical_cores(), kMaxThreads) : wanted;
+}
+
+const kernels::KernelTable* kernels_of(const std::string& isa) {
+  const auto* found = kernels::select_kernels(isa.empty() ? nullptr : isa.c_str());
+  if (found != nullptr) return found;
+  const kernels::KernelTable* tables[16];
+  const int n = kernels::available_kernels(tables, 16);
+  std::string names;
+  for (int i = 0; i < std::min(n, 16); ++i)
+    names += fmt::format("{}{}", i == 0 ? "" : ", ", tables[i]->name);
+  fail(Code::kUnsupported, "kernels \"{}\" do not run here; this build and processor have: {}", isa,
+       names);
+}
+
+Digest identity_of(const Digest& model, forward::Numerics numerics, const std::string& kernels) {
+  Sha256 hash;
+  const std::uint32_t numbers[2] = {kIdentityVersion, static_cast<std::uint32_t>(numerics)};
+  hash.update(numbers, sizeof numbers);
+  hash.update(model.data(), model.size());
+  hash.update(kernels.data(), kernels.size());
+  return hash.finish();
+}
+
+std::string folder_of(const std::string& path) {
+  if (is_directory(path)) return path;
+  const auto slash = path.find_last_of('/');
+  return slash == std::string::npos ? "." : path.substr(0, slash);
+}
+
+}  // namespace
+
+Engine::Engine(const EngineOptions& options)
+    : budget_(cap_of(options.host_bytes), options.allocator),
+      kernels_(kernels_of(options.isa)),
+      pool_(threads_of(options.threads)) {}
+
+const char* Engine::kernels_name() const { return kernels_->name; }
+
+std::shared_ptr<Context> Context::open(std::shared_ptr<Engine> engine, const OpenOptions& options) {
+  return std::shared_ptr<Context>(new Context(std::move(engine), options));
+}
+
+Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
+    : engine_(std::move(engine)), store_(engine_->budget()) {
+  if (options.max_batch_tokens < 1 || options.max_batch_tokens > kMaxBatchTokens)
+    fail(Code::kInvalid, "max_batch_tokens is {}, allowed is 1 to {}", options.max_batch_tokens,
+         kMaxBatchTokens);
+  if (options.context_hint < 0)
+    fail(Code::kInvalid, "context_hint is {}, allowed is 0 or more", options.context_hint);
+  model_ = model::Model::open(options.path);
+  open_tokenizer(join_path(folder_of(options.path), "tokenizer.json"));
+  forward::Options forward_options;
+  forward_options.numerics = options.numerics;
+  forward_options.max_tokens = options.max_batch_tokens;
+  forward_ = std::make_unique<forward::Forward>(model_, engine_->kernels(), engine_->pool(),
+                                                engine_->budget(), forward_options);
+  layout_ = std::make_shared<const kv::Layout>(forward_->layout());
+  const std::int64_t most = model_->config().max_positions;
+  context_max_ = options.context_hint == 0 ? most : std::min(most, options.context_hint);
+  identity_ = identity_of(model_->digest(), options.numerics, engine_->kernels().name);
+}
+
+void Context::open_tokenizer(const std::string& path) {
+  if (!file_exists(path)) return;
+  tokenizer_ = tokenizer::Tokenizer::open(path);
+  if (tokenizer_->size() > vocab())
+    fail(Code::kFormat, "{}: has token ids up to {}, the model's vocabulary ends at {}", path,
+         tokenizer_->size() - 1, vocab() - 1);
+}
+
+const tokenizer::Tokenizer& Context::tokenizer() const {
+  if (tokenizer_ == nullptr)
+    fail(Code::kUnsupported,
+         "{}: there is no tokenizer.json beside the model, so text cannot be "
+         "read or written; token ids can",
+         model_->path());
+  return *tokenizer_;
+}
+
+}  // namespace v4i::session

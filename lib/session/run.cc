@@ -1,0 +1,143 @@
+// Session: prefill, step, eval.  Every run of the forward pass but those of
+// step_many (scheduler.cc) starts here.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "lib/base/error.h"
+#include "lib/session/session.h"
+
+namespace v4i::session {
+
+int Session::chunk_size(const RunOptions& options) const {
+  if (options.chunk_tokens < 0)
+    fail(Code::kInvalid, "chunk_tokens is {}, allowed is 0 (the library decides) or more",
+         options.chunk_tokens);
+  const int most = context_->forward().options().max_tokens;
+  return options.chunk_tokens == 0 ? most : std::min(most, options.chunk_tokens);
+}
+
+forward::Item Session::item(std::int64_t n, float* logits, bool all_logits) {
+  forward::Item it;
+  it.state = &state_;
+  it.tokens = std::span<const std::int32_t>(tokens_).subspan(static_cast<std::size_t>(position()),
+                                                             static_cast<std::size_t>(n));
+  it.logits = logits;
+  it.all_logits = all_logits;
+  return it;
+}
+
+void Session::computed(std::int64_t tokens, bool logits, bool decode, Clock::time_point start) {
+  logits_at_ = logits ? position() : -1;
+  const auto ns = static_cast<std::uint64_t>((Clock::now() - start).count());
+  (decode ? metrics_.decode_tokens : metrics_.prefill_tokens) += static_cast<std::uint64_t>(tokens);
+  (decode ? metrics_.decode_ns : metrics_.prefill_ns) += ns;
+}
+
+void Session::compute(std::int64_t n, float* logits, bool all_logits, bool decode,
+                      const RunOptions& options) {
+  const auto start = Clock::now();
+  const forward::Item it = item(n, logits, all_logits);
+  {
+    const Turn turn(context_->engine().compute_lock(), options.cancel);
+    context_->forward().run({&it, 1}, options.cancel);
+  }
+  computed(n, logits == logits_.data(), decode, start);
+}
+
+void Session::compute_pending(bool decode, const RunOptions& options) {
+  const std::int64_t chunk = chunk_size(options), total = pending();
+  while (pending() > 0) {
+    const std::int64_t n = std::min(chunk, pending());
+    // The head is the widest matrix: only the last chunk needs it.
+    compute(n, n == pending() ? logits_.data() : nullptr, false, decode, options);
+    if (decode || !options.progress) continue;
+    const auto done = static_cast<std::uint64_t>(total - pending());
+    if (options.progress(done, static_cast<std::uint64_t>(total)))
+      fail(Code::kCancelled, "cancelled by the progress callback after {} of {} tokens", done,
+           total);
+  }
+}
+
+void Session::open_turn() {
+  if (awaiting_first_ && !turn_start_) turn_start_ = Clock::now();
+}
+
+void Session::prefill(const RunOptions& options) {
+  open_turn();
+  compute_pending(false, options);
+}
+
+void Session::check_can_step() const {
+  if (finish_ == Finish::kEos)
+    fail(Code::kState, "the text has ended with the end-of-sequence token: append tokens first");
+  if (tokens_.empty()) fail(Code::kState, "there is nothing to continue: append tokens first");
+  if (size() >= options_.context_size)
+    fail(Code::kContextFull, "the context of {} tokens is full", options_.context_size);
+}
+
+Step Session::step(const RunOptions& options) {
+  check_can_step();
+  open_turn();
+  const bool decode = pending() == 1;
+  compute_pending(decode, options);
+  const auto start = Clock::now();
+  const Step s = sample_next();
+  if (decode) metrics_.decode_ns += static_cast<std::uint64_t>((Clock::now() - start).count());
+  return s;
+}
+
+// Everything that can fail comes before the first change.
+Step Session::sample_next() {
+  const auto choice = sampler_->sample(logits(), tokens_, options_.seed,
+                                       static_cast<std::uint64_t>(size()), &scratch_);
+  const bool eos = choice.token == context_->model().config().eos;
+  std::string_view bytes;
+  if (!eos && context_->has_tokenizer() && choice.token < context_->tokenizer().size())
+    bytes = context_->tokenizer().token_bytes(choice.token);
+  text_.clear();
+  text_.reserve(3 * (bytes.size() + 4));  // a replacement character per byte at most
+  reserve(size() + 1);
+
+  tokens_.push_back(choice.token);
+  if (eos)
+    stream_.flush(text_);
+  else
+    stream_.push(bytes, text_);
+  finish_ = eos ? Finish::kEos : Finish::kNone;
+  if (awaiting_first_) {
+    awaiting_first_ = false;
+    if (turn_start_)
+      metrics_.first_token_ns = static_cast<std::uint64_t>((Clock::now() - *turn_start_).count());
+  }
+  return {finish_, choice.token, text_, choice.logprob};
+}
+
+void Session::eval(std::span<const std::int32_t> tokens, float* logits, const RunOptions& options) {
+  if (tokens.empty()) return;
+  if (logits == nullptr) fail(Code::kInvalid, "eval needs room for the logits");
+  compute_pending(false, options);
+  const std::int64_t before = size(), chunk = chunk_size(options);
+  const auto width = static_cast<std::size_t>(vocab());
+  append(tokens);
+  open_turn();
+  float* out = logits;
+  try {
+    while (pending() > 0) {
+      const std::int64_t n = std::min(chunk, pending());
+      compute(n, out, true, false, options);
+      out += static_cast<std::size_t>(n) * width;
+      const auto done = tokens.size() - static_cast<std::size_t>(pending());
+      if (options.progress && options.progress(done, tokens.size()))
+        fail(Code::kCancelled, "cancelled by the progress callback after {} of {} tokens", done,
+             tokens.size());
+    }
+  } catch (...) {
+    rewind(before);
+    throw;
+  }
+  std::memcpy(logits_.data(), out - width, width * sizeof(float));
+  logits_at_ = position();
+}
+
+}  // namespace v4i::session

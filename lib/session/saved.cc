@@ -1,0 +1,142 @@
+// Session::save and restore; the format is in saved.h.  What is read is checked
+// before it is used: the bytes may come from anybody.
+#include "lib/session/saved.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <utility>
+
+#include "kernels/kernels.h"
+#include "lib/base/error.h"
+#include "lib/session/session.h"
+
+namespace v4i::session {
+
+namespace {
+
+std::uint64_t checksum_of(const SavedHeader& h) {
+  return checksum64(&h, offsetof(SavedHeader, checksum));
+}
+
+void write_part(const kv::WriteBytes& write, const void* data, std::size_t bytes) {
+  const std::uint64_t sum = checksum64(data, bytes);
+  write(data, bytes);
+  write(&sum, sizeof sum);
+}
+
+void read_part(const kv::ReadBytes& read, void* data, std::size_t bytes, const char* what) {
+  std::uint64_t sum = 0;
+  read(data, bytes);
+  read(&sum, sizeof sum);
+  if (sum != checksum64(data, bytes))
+    fail(Code::kFormat, "saved session is damaged: the checksum of its {} is wrong", what);
+}
+
+const char* numerics_name(std::uint32_t numerics) {
+  return numerics == static_cast<std::uint32_t>(forward::Numerics::kExact) ? "exact" : "native";
+}
+
+Digest digest_of(const std::uint8_t* bytes) {
+  Digest d;
+  std::copy(bytes, bytes + d.size(), d.begin());
+  return d;
+}
+
+// A header of this version with whole bytes; nothing said yet about the model.
+void check_header(const SavedHeader& h) {
+  if (std::memcmp(h.magic, kSavedMagic, sizeof kSavedMagic) != 0)
+    fail(Code::kFormat, "this is no saved session: it does not begin with V4ISESS");
+  if (h.version != kSavedVersion)
+    fail(Code::kUnsupported, "saved session has format version {}, this library reads version {}",
+         h.version, kSavedVersion);
+  if (h.checksum != checksum_of(h))
+    fail(Code::kFormat, "saved session is damaged: the checksum of its header is wrong");
+}
+
+void check_origin(const SavedHeader& h, Context& context) {
+  const auto& model = context.model();
+  if (digest_of(h.model) != model.digest())
+    fail(Code::kUnsupported, "session was saved from model {:.16}..., {} is {:.16}...",
+         to_hex(digest_of(h.model)), model.path(), to_hex(model.digest()));
+  const auto numerics = static_cast<std::uint32_t>(context.forward().options().numerics);
+  if (h.numerics != numerics)
+    fail(Code::kUnsupported, "session was saved in {} numerics, the model is open in {}",
+         numerics_name(h.numerics), numerics_name(numerics));
+  const std::string kernels(h.kernels, strnlen(h.kernels, sizeof h.kernels));
+  if (kernels != context.engine().kernels().name)
+    fail(Code::kUnsupported,
+         "session was saved with the \"{}\" kernels, this engine uses \"{}\"; their results "
+         "differ in the last bits, so create the engine with the saved ones",
+         kernels, context.engine().kernels().name);
+  if (digest_of(h.identity) != context.identity())
+    fail(Code::kUnsupported, "session was saved by a library that computes other bits");
+}
+
+void check_numbers(const SavedHeader& h, std::int64_t context_size) {
+  if (h.token_count > static_cast<std::uint64_t>(context_size))
+    fail(Code::kContextFull, "saved session has {} tokens, the context is {}", h.token_count,
+         context_size);
+  if (h.position > h.token_count || h.text_from > h.token_count || h.has_logits > 1 ||
+      h.finish < 0 || h.finish > static_cast<std::int32_t>(Finish::kCancelled) ||
+      (h.has_logits == 1 && h.position == 0) ||
+      (h.has_logits == 0 && h.position == h.token_count && h.position > 0))
+    fail(Code::kFormat, "saved session is damaged: the numbers of its header do not agree");
+}
+
+}  // namespace
+
+void Session::save(const kv::WriteBytes& write) const {
+  SavedHeader h = {};
+  std::memcpy(h.magic, kSavedMagic, sizeof h.magic);
+  h.version = kSavedVersion;
+  h.numerics = static_cast<std::uint32_t>(context_->forward().options().numerics);
+  std::memcpy(h.model, context_->model().digest().data(), sizeof h.model);
+  std::memcpy(h.identity, context_->identity().data(), sizeof h.identity);
+  const std::string kernels = context_->engine().kernels().name;
+  V4I_CHECK(kernels.size() < sizeof h.kernels);
+  std::memcpy(h.kernels, kernels.data(), kernels.size());
+  h.token_count = static_cast<std::uint64_t>(size());
+  h.position = static_cast<std::uint64_t>(position());
+  h.text_from = static_cast<std::uint64_t>(text_from_);
+  h.seed = options_.seed;
+  h.finish = static_cast<std::int32_t>(finish_);
+  h.has_logits = has_logits() ? 1 : 0;
+  h.checksum = checksum_of(h);
+  write(&h, sizeof h);
+  write_part(write, tokens_.data(), tokens_.size() * sizeof tokens_[0]);
+  if (has_logits()) write_part(write, logits_.data(), logits_.bytes());
+  state_.save(write);
+  write(&kSavedEnd, sizeof kSavedEnd);
+}
+
+std::unique_ptr<Session> Session::restore(std::shared_ptr<Context> context,
+                                          const SessionOptions& options,
+                                          const kv::ReadBytes& read) {
+  SavedHeader h;
+  read(&h, sizeof h);
+  check_header(h);
+  check_origin(h, *context);
+  auto s = std::make_unique<Session>(std::move(context), options);
+  check_numbers(h, s->context_size());
+  s->options_.seed = h.seed;
+
+  s->reserve(static_cast<std::int64_t>(h.token_count));
+  s->tokens_.resize(h.token_count);
+  read_part(read, s->tokens_.data(), s->tokens_.size() * sizeof s->tokens_[0], "tokens");
+  s->check_tokens(s->tokens_);
+  if (h.has_logits == 1) read_part(read, s->logits_.data(), s->logits_.bytes(), "logits");
+  s->state_.restore(read, std::span<const std::int32_t>(s->tokens_).first(h.position));
+  std::uint64_t end = 0;
+  read(&end, sizeof end);
+  if (end != kSavedEnd) fail(Code::kFormat, "saved session is damaged: its end mark is missing");
+
+  V4I_CHECK(s->position() == static_cast<std::int64_t>(h.position));
+  if (h.has_logits == 1) s->logits_at_ = s->position();
+  s->finish_ = static_cast<Finish>(h.finish);
+  s->text_from_ = static_cast<std::int64_t>(h.text_from);
+  s->restart_text();
+  return s;
+}
+
+}  // namespace v4i::session
