@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 #include <utility>
@@ -65,6 +66,19 @@ MappedFile& MappedFile::operator=(MappedFile&& o) noexcept {
   return *this;
 }
 
+void MappedFile::expect_random_access(bool on) const noexcept {
+  if (data_ == nullptr) return;
+  ::madvise(const_cast<std::byte*>(data_), size_, on ? MADV_RANDOM : MADV_NORMAL);
+}
+
+void MappedFile::prefetch(std::size_t begin, std::size_t bytes) const noexcept {
+  if (begin >= size_ || bytes == 0) return;
+  constexpr std::size_t kPage = 4096;  // larger pages only make the kernel refuse the hint
+  const std::size_t first = begin / kPage * kPage;
+  const std::size_t end = begin + std::min(bytes, size_ - begin);
+  ::madvise(const_cast<std::byte*>(data_) + first, end - first, MADV_WILLNEED);
+}
+
 bool file_exists(const std::string& path) {
   struct stat st;
   return ::stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode);
@@ -83,8 +97,7 @@ std::string join_path(const std::string& folder, const std::string& name) {
 std::string read_text_file(const std::string& path, std::size_t limit) {
   const Descriptor fd(path);
   const std::size_t size = regular_size(fd, path);
-  if (size > limit)
-    fail(Code::kFormat, "{}: {} bytes, expected at most {}", path, size, limit);
+  if (size > limit) fail(Code::kFormat, "{}: {} bytes, expected at most {}", path, size, limit);
   std::string text(size, '\0');
   for (std::size_t done = 0; done < size;) {
     const ssize_t n = ::read(fd.get(), text.data() + done, size - done);

@@ -23,6 +23,12 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
 
+  // Hints to the kernel; never an error.  While `on`, a page fault reads one page and
+  // nothing around it: for reading a few bytes in many places.
+  void expect_random_access(bool on) const noexcept;
+  // Starts reading these bytes of the file; returns at once.
+  void prefetch(std::size_t begin, std::size_t bytes) const noexcept;
+
  private:
   std::string path_;
   const std::byte* data_ = nullptr;

@@ -126,6 +126,14 @@ TensorView Checkpoint::view(const TensorInfo& t) const {
   return {t.dtype, t.shape, shards_[t.shard].bytes().data() + t.begin};
 }
 
+void Checkpoint::expect_random_access(bool on) const {
+  for (const MappedFile& s : shards_) s.expect_random_access(on);
+}
+
+void Checkpoint::prefetch(const TensorInfo& t, std::uint64_t bytes) const {
+  shards_[t.shard].prefetch(t.begin, std::min(bytes, t.end - t.begin));
+}
+
 std::uint64_t Checkpoint::file_bytes() const {
   std::uint64_t total = 0;
   for (const MappedFile& s : shards_) total += s.bytes().size();

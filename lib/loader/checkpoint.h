@@ -44,7 +44,10 @@ class Checkpoint {
   std::size_t shard_count() const { return shards_.size(); }
   std::uint64_t tensor_bytes() const { return tensor_bytes_; }
   std::uint64_t file_bytes() const;
-  const std::string& folder() const { return folder_; }  // where config.json lies
+  // Hints for reading little of much: see MappedFile.
+  void expect_random_access(bool on) const;
+  void prefetch(const TensorInfo& t, std::uint64_t bytes) const;  // the first `bytes` of it
+  const std::string& folder() const { return folder_; }           // where config.json lies
 
  private:
   Checkpoint() = default;

@@ -38,15 +38,15 @@ std::string numbers_of(const Config& c) {
   return out;
 }
 
-std::size_t sample_bytes(const loader::TensorInfo& t) {
+}  // namespace
+
+std::size_t digest_sample_bytes(const loader::TensorInfo& t) {
   constexpr std::string_view kExperts = ".ffn.experts.";
   const std::size_t at = t.name.find(kExperts);
   if (at != std::string::npos && t.name.compare(at + kExperts.size(), 2, "0.") != 0) return 0;
   const std::size_t all = static_cast<std::size_t>(t.end - t.begin);
   return all <= kWhole ? all : kSample;
 }
-
-}  // namespace
 
 Digest digest_of(const loader::Checkpoint& checkpoint, const Config& config) {
   Sha256 h;
@@ -56,7 +56,7 @@ Digest digest_of(const loader::Checkpoint& checkpoint, const Config& config) {
     add_text(h, t.name);
     add_text(h, dtype_name(t.dtype));
     add_text(h, shape_text(t.shape));
-    h.update(checkpoint.view(t).data, sample_bytes(t));
+    h.update(checkpoint.view(t).data, digest_sample_bytes(t));
   }
   return h.finish();
 }

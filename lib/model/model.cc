@@ -24,6 +24,16 @@ std::uint64_t count_parameters(const loader::Checkpoint& checkpoint) {
   return n;
 }
 
+// Opening reads a little of about two thousand tensors.  Asked for here all at once,
+// and without the kernel's read-ahead, which may be 8 MB for each of them (measured:
+// 9 s instead of 0.3 s over sparse files on a machine set that way).
+void prefetch_small_parts(const loader::Checkpoint& checkpoint) {
+  for (const loader::TensorInfo& t : checkpoint.tensors()) {
+    const bool table = t.dtype == DType::kI64 || t.dtype == DType::kI32;  // tid2eid, read whole
+    checkpoint.prefetch(t, table ? t.end - t.begin : digest_sample_bytes(t));
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<const Model> Model::open(const std::string& path) {
@@ -33,8 +43,11 @@ std::shared_ptr<const Model> Model::open(const std::string& path) {
   const std::string config_path = join_path(m->checkpoint_->folder(), "config.json");
   m->config_ = parse_config(read_text_file(config_path, kMaxConfigBytes), config_path);
   m->plan_ = make_plan(m->config_);
+  m->checkpoint_->expect_random_access(true);
+  prefetch_small_parts(*m->checkpoint_);
   m->weights_ = bind_weights(*m->checkpoint_, m->config_, m->plan_);
   m->digest_ = digest_of(*m->checkpoint_, m->config_);
+  m->checkpoint_->expect_random_access(false);
   m->parameters_ = count_parameters(*m->checkpoint_);
   m->touched_ = std::vector<std::atomic<std::uint8_t>>(
       static_cast<std::size_t>((m->config_.layers + 2) * (1 + m->config_.experts)));
