@@ -54,6 +54,11 @@ std::uint64_t TierStack::blocks() const {
       blocks_.begin(), blocks_.end(), [](const auto& entry) { return !entry.second.expired(); }));
 }
 
+std::size_t TierStack::entries() const {
+  const std::scoped_lock lock(mutex_);
+  return blocks_.size();
+}
+
 std::uint64_t TierStack::shared_hits() const {
   const std::scoped_lock lock(mutex_);
   return shared_hits_;

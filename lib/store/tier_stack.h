@@ -41,6 +41,7 @@ class TierStack {
   BlockRef find(const BlockKey& key);  // null when no session holds it
 
   std::uint64_t blocks() const;       // that somebody holds
+  std::size_t entries() const;        // of the table of keys, dead ones included
   std::uint64_t shared_hits() const;  // how often seal() found the block already there
   // How often it found other bytes under the same key: a bug somewhere, so 0 in tests.
   std::uint64_t conflicts() const;
