@@ -1,3 +1,4 @@
+// The small operations between the matrix products; see ops.h.
 #include "kernels/ops.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Quantisation as the model was trained with it; see quant.h.
 #include "kernels/quant.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Which kernel tables run on this processor, best first; see kernels.h.
 #include <cstring>
 
 #include "kernels/cpu/tables.h"

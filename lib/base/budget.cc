@@ -1,3 +1,4 @@
+// Budget and the aligned memory behind Buffer; see budget.h.
 #include "lib/base/budget.h"
 
 #include <cstring>

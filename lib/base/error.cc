@@ -1,3 +1,4 @@
+// Where a broken V4I_CHECK ends; see error.h.
 #include "lib/base/error.h"
 
 #include <cstring>

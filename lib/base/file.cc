@@ -1,3 +1,4 @@
+// Files through POSIX calls; see file.h.
 #include "lib/base/file.h"
 
 #include <fcntl.h>

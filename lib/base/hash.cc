@@ -1,3 +1,4 @@
+// SHA-256 and checksum64; see hash.h.
 #include "lib/base/hash.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Fixed threads that sleep between runs; see thread_pool.h.
 #include "lib/base/thread_pool.h"
 
 #include <condition_variable>

@@ -1,3 +1,4 @@
+// Data types and shapes; see tensor.h.
 #include "lib/tensor/tensor.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// Hashes against published vectors.
 #include "lib/base/hash.h"
 
 #include "tests/support/catch.h"

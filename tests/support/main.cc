@@ -1,3 +1,4 @@
+// main() of every test program, for Catch2 v2 and v3.
 #if __has_include(<catch2/catch_session.hpp>)
 #include <catch2/catch_session.hpp>
 int main(int argc, char** argv) { return Catch::Session().run(argc, argv); }
