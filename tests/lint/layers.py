@@ -70,7 +70,7 @@ def check(path, text):
         for package, allowed in PACKAGES.items():
             if re.match(package, name) and not path.startswith(tuple(allowed)):
                 yield f"{path}:{number}: {own} may not include <{name}>"
-        if name.startswith("nlohmann/json.hpp") and not path.endswith(".cc"):
+        if name == "nlohmann/json.hpp" and path.startswith("lib/") and not path.endswith(".cc"):
             yield f"{path}:{number}: <{name}> belongs into .cc files; headers may use json_fwd.hpp"
         if quote == '"' or name.startswith("v4infer/"):
             target = resolve(path, name)
