@@ -1,12 +1,12 @@
 // Reads config.json under both spellings; see config.h.
 #include "lib/model/config.h"
 
-#include <cmath>
+#include <algorithm>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "lib/base/error.h"
 #include "lib/loader/names.h"
+#include "lib/model/config_reader.h"
 
 namespace v4i::model {
 
@@ -14,22 +14,6 @@ namespace {
 
 using loader::printable;
 using nlohmann::json;
-
-// One number of the file.  `reference` is the name in inference/config.json, null
-// where both files use the same one.
-struct IntKey {
-  const char* hf;
-  const char* reference;
-  std::int64_t Config::*field;
-  std::int64_t low, high;
-  bool required = true;
-};
-
-struct RealKey {
-  const char* hf;
-  const char* reference;
-  double low, high;
-};
 
 // The upper limits are far above any model of the family; they keep every product
 // of three sizes inside 64 bits.
@@ -73,12 +57,7 @@ constexpr IntKey kOriginal = {"original_max_position_embeddings", "original_seq_
                               0x7fffffff};
 
 // What the forward pass implements; another value means another model.
-struct Fixed {
-  const char* hf;
-  const char* reference;
-  const char* wanted;  // as JSON
-};
-constexpr Fixed kFixed[] = {
+constexpr FixedKey kFixed[] = {
     {"scoring_func", "score_func", "\"sqrtsoftplus\""},
     {"topk_method", nullptr, "\"noaux_tc\""},
     {"norm_topk_prob", nullptr, "true"},
@@ -88,99 +67,9 @@ constexpr Fixed kFixed[] = {
     {"tie_word_embeddings", nullptr, "false"},
 };
 
-class Reader {
- public:
-  Reader(const json& object, const std::string& name) : o_(object), name_(name) {}
-
-  // The value under either spelling; null and absent are the same.
-  const json* get(const char* hf, const char* reference) const {
-    const json* a = lookup(hf);
-    const json* b = reference != nullptr ? lookup(reference) : nullptr;
-    if (a != nullptr && b != nullptr && *a != *b)
-      fail(Code::kFormat, "{}: {} is {} but {} is {}, expected the same", name_, hf, text(*a),
-           reference, text(*b));
-    return a != nullptr ? a : b;
-  }
-
-  std::optional<std::int64_t> find_integer(const IntKey& k) const {
-    const json* v = get(k.hf, k.reference);
-    if (v == nullptr) return std::nullopt;
-    return integer(*v, k.hf, k.low, k.high);
-  }
-
-  std::int64_t integer(const json& v, const char* key, std::int64_t low, std::int64_t high) const {
-    const bool fits =
-        v.is_number_integer() && (!v.is_number_unsigned() || v.get<std::uint64_t>() <= INT64_MAX);
-    const std::int64_t n = fits ? v.get<std::int64_t>() : 0;
-    if (!fits || n < low || n > high)
-      fail(Code::kFormat, "{}: {} is {}, expected a whole number from {} to {}", name_, key,
-           text(v), low, high);
-    return n;
-  }
-
-  std::optional<double> find_real(const RealKey& k) const {
-    const json* v = get(k.hf, k.reference);
-    if (v == nullptr) return std::nullopt;
-    const double x = v->is_number() ? v->get<double>() : std::nan("");
-    if (!(x >= k.low && x <= k.high))
-      fail(Code::kFormat, "{}: {} is {}, expected a number from {} to {}", name_, k.hf, text(*v),
-           k.low, k.high);
-    return x;
-  }
-
-  double real(const RealKey& k) const {
-    const std::optional<double> x = find_real(k);
-    if (!x) missing(k.hf, k.reference);
-    return *x;
-  }
-
-  [[noreturn]] void missing(const char* hf, const char* reference) const {
-    if (reference != nullptr)
-      fail(Code::kFormat, "{}: {} (or {}) is missing", name_, hf, reference);
-    fail(Code::kFormat, "{}: {} is missing", name_, hf);
-  }
-
-  std::vector<std::int64_t> list(const json& v, const char* key, std::int64_t low,
-                                 std::int64_t high) const {
-    if (!v.is_array()) fail(Code::kFormat, "{}: {} is {}, expected a list", name_, key, text(v));
-    std::vector<std::int64_t> out;
-    for (const json& item : v) out.push_back(integer(item, key, low, high));
-    return out;
-  }
-
-  // A short printable form for messages; long or nested values are not printed.
-  static std::string text(const json& v) {
-    if (v.is_object()) return "an object";
-    if (v.is_array()) return "a list";
-    return printable(v.dump(-1, ' ', true, json::error_handler_t::replace));
-  }
-
- private:
-  const json* lookup(const char* key) const {
-    const auto it = o_.find(key);
-    return it == o_.end() || it->is_null() ? nullptr : &*it;
-  }
-
-  const json& o_;
-  const std::string& name_;
-};
-
-json parse_object(std::string_view text, const std::string& name) {
-  constexpr int kMaxDepth = 16;
-  bool deep = false;
-  const json::parser_callback_t watch = [&](int depth, json::parse_event_t, json&) {
-    deep = deep || depth > kMaxDepth;
-    return !deep;
-  };
-  json o = json::parse(text.begin(), text.end(), watch, /*allow_exceptions=*/false);
-  if (deep) fail(Code::kFormat, "{}: nested deeper than {} levels", name, kMaxDepth);
-  if (!o.is_object()) fail(Code::kFormat, "{}: not a JSON object", name);
-  return o;
-}
-
 // The family is told by model_type; inference/config.json has none, and there the
 // keys decide (kv_source_layers is V4.1's).
-std::string check_family(const Reader& r, const std::string& name) {
+std::string check_family(const ConfigReader& r, const std::string& name) {
   const json* type = r.get("model_type", nullptr);
   if (type == nullptr && r.get("kv_source_layers", nullptr) == nullptr) return "deepseek_v4";
   const std::string found =
@@ -192,31 +81,23 @@ std::string check_family(const Reader& r, const std::string& name) {
          "not run yet; expected deepseek_v4",
          name, printable(found));
   fail(Code::kUnsupported, "{}: model_type is {}, expected \"deepseek_v4\"", name,
-       Reader::text(*type));
-}
-
-void check_fixed(const Reader& r, const std::string& name) {
-  for (const Fixed& f : kFixed) {
-    const json* v = r.get(f.hf, f.reference);
-    if (v != nullptr && *v != json::parse(f.wanted))
-      fail(Code::kUnsupported, "{}: {} is {}, only {} is supported", name, f.hf, Reader::text(*v),
-           f.wanted);
-  }
+       ConfigReader::text(*type));
 }
 
 // HF nests the YaRN numbers in rope_scaling; the reference has them at the top.
-RopeScaling read_rope_scaling(const Reader& top, const std::string& name) {
+RopeScaling read_rope_scaling(const ConfigReader& top, const std::string& name) {
   const json* nested = top.get("rope_scaling", nullptr);
   if (nested != nullptr && !nested->is_object())
-    fail(Code::kFormat, "{}: rope_scaling is {}, expected an object", name, Reader::text(*nested));
-  const Reader r = nested != nullptr ? Reader(*nested, name) : top;
+    fail(Code::kFormat, "{}: rope_scaling is {}, expected an object", name,
+         ConfigReader::text(*nested));
+  const ConfigReader r = nested != nullptr ? ConfigReader(*nested, name) : top;
   RopeScaling out;
   if (nested != nullptr) {
     const json* type = r.get("type", "rope_type");
     if (type != nullptr && *type == "default") return out;
     if (type == nullptr || *type != "yarn")
       fail(Code::kUnsupported, "{}: rope_scaling type is {}, only \"yarn\" is supported", name,
-           type == nullptr ? "missing" : Reader::text(*type));
+           type == nullptr ? "missing" : ConfigReader::text(*type));
   }
   out.original_positions = r.find_integer(kOriginal).value_or(0);
   if (out.original_positions == 0 && nested == nullptr) return out;
@@ -226,23 +107,26 @@ RopeScaling read_rope_scaling(const Reader& top, const std::string& name) {
   return out;
 }
 
-std::int64_t read_fp8_block(const Reader& top, const std::string& name) {
+// For inference/config.json, which does not say: what YaRN stretches to.
+std::int64_t trained_positions(const RopeScaling& r) {
+  constexpr double kMax = 2147483647.0;
+  if (r.original_positions == 0) return std::int64_t{1} << 20;
+  return static_cast<std::int64_t>(
+      std::min(r.factor * static_cast<double>(r.original_positions), kMax));
+}
+
+std::int64_t read_fp8_block(const ConfigReader& top, const std::string& name) {
   constexpr std::int64_t kDefault = 128;
   const json* q = top.get("quantization_config", nullptr);
   if (q == nullptr) return kDefault;
   if (!q->is_object())
     fail(Code::kFormat, "{}: quantization_config is {}, expected an object", name,
-         Reader::text(*q));
-  const Reader r(*q, name);
-  constexpr Fixed kWanted[] = {{"quant_method", nullptr, "\"fp8\""},
-                               {"fmt", nullptr, "\"e4m3\""},
-                               {"scale_fmt", nullptr, "\"ue8m0\""}};
-  for (const Fixed& f : kWanted) {
-    const json* v = r.get(f.hf, nullptr);
-    if (v != nullptr && *v != json::parse(f.wanted))
-      fail(Code::kUnsupported, "{}: quantization_config.{} is {}, only {} is supported", name, f.hf,
-           Reader::text(*v), f.wanted);
-  }
+         ConfigReader::text(*q));
+  const ConfigReader r(*q, name);
+  constexpr FixedKey kWanted[] = {{"quant_method", nullptr, "\"fp8\""},
+                                  {"fmt", nullptr, "\"e4m3\""},
+                                  {"scale_fmt", nullptr, "\"ue8m0\""}};
+  for (const FixedKey& k : kWanted) r.require(k, "quantization_config.");
   const json* size = r.get("weight_block_size", nullptr);
   if (size == nullptr) return kDefault;
   const std::vector<std::int64_t> block = r.list(*size, "weight_block_size", 1, 4096);
@@ -251,16 +135,16 @@ std::int64_t read_fp8_block(const Reader& top, const std::string& name) {
   return block[0];
 }
 
-ExpertDType read_expert_dtype(const Reader& r, const std::string& name) {
+ExpertDType read_expert_dtype(const ConfigReader& r, const std::string& name) {
   const json* v = r.get("expert_dtype", nullptr);
   if (v == nullptr) return ExpertDType::kFromTensors;
   if (*v == "fp4") return ExpertDType::kFp4;
   if (*v == "fp8") return ExpertDType::kFp8;
   fail(Code::kUnsupported, "{}: expert_dtype is {}, expected \"fp4\" or \"fp8\"", name,
-       Reader::text(*v));
+       ConfigReader::text(*v));
 }
 
-std::vector<int> read_ratios(const Reader& r, const Config& c, const std::string& name) {
+std::vector<int> read_ratios(const ConfigReader& r, const Config& c, const std::string& name) {
   const json* v = r.get("compress_ratios", nullptr);
   if (v == nullptr) r.missing("compress_ratios", nullptr);
   std::vector<int> out;
@@ -283,14 +167,15 @@ std::vector<int> read_ratios(const Reader& r, const Config& c, const std::string
   return out;
 }
 
-std::int32_t read_token(const Reader& r, const Config& c, const char* key, std::int32_t absent) {
+std::int32_t read_token(const ConfigReader& r, const Config& c, const char* key,
+                        std::int32_t absent) {
   const json* v = r.get(key, nullptr);
   if (v == nullptr) return absent;
   if (v->is_array() && !v->empty()) v = &v->front();  // eos_token_id may be a list
   return static_cast<std::int32_t>(r.integer(*v, key, 0, c.vocab - 1));
 }
 
-void read_dspark(const Reader& r, Config& c, const std::string& name) {
+void read_dspark(const ConfigReader& r, Config& c, const std::string& name) {
   c.dspark_noise_token = read_token(r, c, "dspark_noise_token_id", 0);
   const json* taps = r.get("dspark_target_layer_ids", nullptr);
   if (taps != nullptr)
@@ -328,11 +213,11 @@ void check_together(const Config& c, const std::string& name) {
 }  // namespace
 
 Config parse_config(std::string_view text, const std::string& name) {
-  const json object = parse_object(text, name);
-  const Reader r(object, name);
+  const json object = parse_json_object(text, name);
+  const ConfigReader r(object, name);
   Config c;
   c.model_type = check_family(r, name);
-  check_fixed(r, name);
+  for (const FixedKey& k : kFixed) r.require(k, "");
   for (const IntKey& k : kIntKeys) {
     const std::optional<std::int64_t> v = r.find_integer(k);
     if (!v && k.required) r.missing(k.hf, k.reference);
@@ -343,13 +228,7 @@ Config parse_config(std::string_view text, const std::string& name) {
   c.rope_theta = r.real(kRopeTheta);
   c.compress_rope_theta = r.real(kCompressTheta);
   c.rope_scaling = read_rope_scaling(r, name);
-  if (c.max_positions == 0)  // inference/config.json does not say
-    c.max_positions =
-        c.rope_scaling.original_positions > 0
-            ? static_cast<std::int64_t>(std::min(
-                  c.rope_scaling.factor * static_cast<double>(c.rope_scaling.original_positions),
-                  2147483647.0))
-            : std::int64_t{1} << 20;
+  if (c.max_positions == 0) c.max_positions = trained_positions(c.rope_scaling);
   constexpr double kEps = 1e-6;  // the reference leaves both out
   c.norm_eps = static_cast<float>(r.find_real(kNormEps).value_or(kEps));
   c.hc_eps = static_cast<float>(r.find_real(kHcEps).value_or(kEps));

@@ -43,17 +43,17 @@ struct Config {
   std::int64_t index_heads = 0;    // index_n_heads
   std::int64_t index_dim = 0;      // index_head_dim
   std::int64_t index_topk = 0;
-  std::int64_t hc_mult = 0;        // residual streams, n
-  std::int64_t hc_iters = 0;       // hc_sinkhorn_iters
+  std::int64_t hc_mult = 0;   // residual streams, n
+  std::int64_t hc_iters = 0;  // hc_sinkhorn_iters
   float hc_eps = 0;
-  float norm_eps = 0;              // rms_norm_eps
-  std::int64_t experts = 0;        // n_routed_experts
-  std::int64_t experts_active = 0; // num_experts_per_tok, K
-  std::int64_t shared_experts = 0; // n_shared_experts, 0 or 1
-  std::int64_t expert_width = 0;   // moe_intermediate_size
-  float route_scale = 1;           // routed_scaling_factor
-  float swiglu_limit = 0;          // 0: no clamp
-  std::int64_t fp8_block = 128;    // weight_block_size
+  float norm_eps = 0;               // rms_norm_eps
+  std::int64_t experts = 0;         // n_routed_experts
+  std::int64_t experts_active = 0;  // num_experts_per_tok, K
+  std::int64_t shared_experts = 0;  // n_shared_experts, 0 or 1
+  std::int64_t expert_width = 0;    // moe_intermediate_size
+  float route_scale = 1;            // routed_scaling_factor
+  float swiglu_limit = 0;           // 0: no clamp
+  std::int64_t fp8_block = 128;     // weight_block_size
   ExpertDType expert_dtype = ExpertDType::kFromTensors;
   std::int32_t bos = 0, eos = 1;
   // DSpark (0731); block_size 0 when the checkpoint has none.
