@@ -13,12 +13,12 @@ Tokenizer::Tokenizer(std::string name, Vocab vocab, const std::vector<Merge>& me
       vocab_(std::move(vocab)),
       bpe_(vocab_, merges, name_),
       added_(std::move(added)),
-      bos_(find_special(kBos)),
-      eos_(find_special(kEos)),
-      user_(find_special(kUser)),
-      assistant_(find_special(kAssistant)),
-      think_(find_special(kThink)),
-      end_think_(find_special(kEndThink)) {}
+      bos_(find_special(kBosToken)),
+      eos_(find_special(kEosToken)),
+      user_(find_special(kUserToken)),
+      assistant_(find_special(kAssistantToken)),
+      think_(find_special(kThinkToken)),
+      end_think_(find_special(kEndThinkToken)) {}
 
 std::shared_ptr<const Tokenizer> Tokenizer::open(const std::string& path) {
   return from_json(read_text_file(path, kMaxFileBytes), path);

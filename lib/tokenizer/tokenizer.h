@@ -75,19 +75,19 @@ class Tokenizer {
 };
 
 // Texts of the special tokens of the family (U+FF5C bars, U+2581 underscores).
-inline constexpr char kBos[] =
+inline constexpr char kBosToken[] =
     "<\xef\xbd\x9c"
     "begin\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>";
-inline constexpr char kEos[] =
+inline constexpr char kEosToken[] =
     "<\xef\xbd\x9c"
     "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>";
-inline constexpr char kUser[] = "<\xef\xbd\x9cUser\xef\xbd\x9c>";
-inline constexpr char kAssistant[] =
+inline constexpr char kUserToken[] = "<\xef\xbd\x9cUser\xef\xbd\x9c>";
+inline constexpr char kAssistantToken[] =
     "<\xef\xbd\x9c"
     "Assistant\xef\xbd\x9c>";
-inline constexpr char kThink[] = "<think>";
-inline constexpr char kEndThink[] = "</think>";
-inline constexpr char kDsml[] =
+inline constexpr char kThinkToken[] = "<think>";
+inline constexpr char kEndThinkToken[] = "</think>";
+inline constexpr char kDsmlToken[] =
     "\xef\xbd\x9c"
     "DSML\xef\xbd\x9c";
 

@@ -89,22 +89,24 @@ TEST_CASE("A megabyte of one thing is encoded in linear time and comes back") {
 TEST_CASE("Text that is not trusted never becomes a special token") {
   const auto t = small();
   std::string all;
-  for (const char* s : {kBos, kEos, kUser, kAssistant, kThink, kEndThink, kDsml}) all += s;
+  for (const char* s :
+       {kBosToken, kEosToken, kUserToken, kAssistantToken, kThinkToken, kEndThinkToken, kDsmlToken})
+    all += s;
   for (const std::int32_t id : encode(*t, all)) {
     CHECK_FALSE(t->is_special(id));
     CHECK(id != t->think());
     CHECK(id != t->end_think());
-    CHECK(id != t->find_special(kDsml));
+    CHECK(id != t->find_special(kDsmlToken));
   }
   CHECK(t->decode(encode(*t, all)) == all);
-  CHECK(encode(*t, all, true) == std::vector<std::int32_t>{t->bos(), t->eos(), t->user(),
-                                                           t->assistant(), t->think(),
-                                                           t->end_think(), t->find_special(kDsml)});
+  CHECK(encode(*t, all, true) ==
+        std::vector<std::int32_t>{t->bos(), t->eos(), t->user(), t->assistant(), t->think(),
+                                  t->end_think(), t->find_special(kDsmlToken)});
 }
 
 TEST_CASE("A special token counts only when it lies wholly inside a trusted range") {
   const auto t = small();
-  const std::string s = std::string(kThink) + kThink + kThink;  // 7 bytes each
+  const std::string s = std::string(kThinkToken) + kThinkToken + kThinkToken;  // 7 bytes each
   std::vector<std::int32_t> ids;
   t->encode(s, {{0, 6}, {7, 14}, {15, 21}}, ids);
   CHECK(std::count(ids.begin(), ids.end(), t->think()) == 1);
