@@ -43,10 +43,9 @@ bool dtype_from_name(std::string_view name, DType* out) {
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string out = "[";  // not fmt::join: gcc 12 warns inside fmt 9 about it
-  for (const std::int64_t d : shape)
-    fmt::format_to(std::back_inserter(out), "{}{}", out.size() > 1 ? ", " : "", d);
-  return out + "]";
+  std::string text = "[";
+  for (std::int64_t d : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(d);
+  return text + "]";
 }
 
 }  // namespace v4i
