@@ -50,6 +50,40 @@ TEST_CASE("a checkpoint itself can be taken back by the rollback margin", "[kv]"
   CHECK(state.rewind_target(506) == 0);
 }
 
+TEST_CASE("a checkpoint of a future that was cut off is not used", "[kv]") {
+  Budget budget;
+  store::TierStack store(budget);
+  const auto layout = make_layout(kShape);
+  const Tokens old = make_tokens(1200), other = make_tokens(800, 2), last = make_tokens(20, 3);
+  kv::State state(layout, store, Digest{});
+  run_chunks(state, old, 64);  // checkpoints at 512 and 1024
+  state.rewind(512);
+  run(state, other);  // one chunk, past 1024, with its checkpoint at 1312
+  REQUIRE(state.rewind_target(1200) == 512);
+  state.rewind(512);
+  Tokens all(old.begin(), old.begin() + 512);
+  all.insert(all.end(), last.begin(), last.end());
+  Outputs want = reference(*layout, all);
+  want.erase(want.begin(), want.begin() + 512);
+  CHECK(run_chunks(state, last, 3) == want);
+}
+
+TEST_CASE("chunks longer than the checkpoint distance do not pile up checkpoints", "[kv]") {
+  Budget budget;
+  store::TierStack store(budget);
+  // Windows so large that the token list is less than one checkpoint.
+  const auto layout = make_layout({.ratio = 64, .far_ratio = 4096, .window = 1 << 15});
+  kv::State state(layout, store, Digest{});
+  const Tokens chunk = make_tokens(5000);
+  for (int i = 0; i < 40; ++i) {
+    state.begin(chunk);
+    state.commit();
+    const auto length = static_cast<std::uint64_t>(state.length());
+    REQUIRE((state.bytes() - layout->bytes(length)) / layout->fixed_bytes <= 8);
+  }
+  CHECK(state.bytes() > layout->bytes(200000) + 4 * layout->fixed_bytes);
+}
+
 TEST_CASE("there are never more than eight checkpoints, evenly spread", "[kv]") {
   Budget budget;
   store::TierStack store(budget);

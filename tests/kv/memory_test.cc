@@ -63,6 +63,7 @@ TEST_CASE("the budget counts what the states say they hold, and nothing at the e
     }
     states.erase(states.begin() + 1);
     check();
+    CHECK(store.conflicts() == 0);
   }
   CHECK(budget.used() == 0);
 }
@@ -77,6 +78,12 @@ TEST_CASE("a state holds what the layout says, and its list of tokens", "[kv]") 
     touch_nothing(state, i);
     REQUIRE(state.bytes() == layout->bytes(static_cast<std::uint64_t>(i) + 1) + 512 * 4 + 4 * 32);
   }
+  for (std::int64_t length : {507, 506}) {  // out of the last blocks
+    state.rewind(length);
+    REQUIRE(state.bytes() == layout->bytes(static_cast<std::uint64_t>(length)) + 512 * 4 + 4 * 32);
+  }
+  state.rewind(0);
+  CHECK(state.bytes() == layout->bytes(0) + 512 * 4 + 4 * 32);
 }
 
 TEST_CASE("equal prefixes are held once, and a fork costs only its open blocks", "[kv]") {

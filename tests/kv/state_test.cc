@@ -154,6 +154,15 @@ TEST_CASE("a fork and its origin do not see each other's future", "[kv]") {
   }
 }
 
+TEST_CASE("a fork can be taken back as far as its origin", "[kv]") {
+  Rig rig;
+  kv::State state = rig.state();
+  run_chunks(state, make_tokens(40), 3);
+  state.rewind(37);
+  const kv::State fork = state.fork();
+  for (std::int64_t to = 30; to <= 37; ++to) CHECK(fork.rewind_target(to) == (to < 35 ? 0 : to));
+}
+
 TEST_CASE("2,000 random operations equal the model that keeps everything", "[kv]") {
   std::mt19937 random(20260101);
   const auto pick = [&](std::uint32_t n) { return random() % n; };
