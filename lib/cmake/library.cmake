@@ -32,8 +32,10 @@ set_target_properties(v4infer PROPERTIES
   VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} LINKER_LANGUAGE CXX
   LINK_DEPENDS ${map})
 target_link_libraries(v4infer PRIVATE v4i_session)
-target_link_options(v4infer PRIVATE LINKER:--version-script=${map} LINKER:--exclude-libs,ALL
-                    $<$<NOT:$<BOOL:${V4I_SANITIZE}>>:LINKER:-z,defs>)
+target_link_options(v4infer PRIVATE LINKER:--version-script=${map} LINKER:--exclude-libs,ALL)
+if(NOT V4I_SANITIZE)
+  target_link_options(v4infer PRIVATE LINKER:-z,defs)
+endif()
 target_include_directories(v4infer INTERFACE
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 
