@@ -17,10 +17,11 @@
  *            Arrays of sized structs are walked by the first struct_size.
  *            Structs without struct_size are frozen for ever.
  *  Text      UTF-8, pointer + byte length; V4I_ZSTR means NUL-terminated.
- *  Threads   engine, model, cancel: any thread.  session, sampler: one thread
+ *  Threads   engine, model, sampler, cancel: any thread.  session: one thread
  *            at a time, any thread; a second concurrent call returns
  *            V4I_E_BUSY.  Callbacks run on the thread that is inside a v4i_
- *            call, never on a thread of the library.
+ *            call, never on a thread of the library.  Inside one, only reading
+ *            calls on that session are allowed (others: V4I_E_BUSY).
  *  Process   The library never exits, aborts, prints, raises, installs signal
  *            handlers, changes the locale or the FP environment.
  */
@@ -164,7 +165,7 @@ typedef struct v4i_engine_options {
   const v4i_allocator* allocator; /* copied */
   v4i_log_fn log;
   void* log_user;
-  int32_t log_level;
+  int32_t log_level;             /* 0 = V4I_LOG_WARN */
   int32_t thread_count;          /* 0 = physical cores, else 1 to 1024 */
   const char* backend;           /* NULL = best; "cpu", "cuda:0", "cuda:0,1" */
   const char* force_isa;         /* NULL = best; "scalar", "avx2", "avx512" */
@@ -187,6 +188,7 @@ typedef struct v4i_memory_stats {
   uint64_t host_weights, host_kv, pinned;
   uint64_t disk_kv;
   uint64_t device_peak, host_peak;
+  uint64_t host_scratch;
 } v4i_memory_stats;
 
 V4I_API v4i_status v4i_engine_create(const v4i_engine_options* o, v4i_engine** out,
@@ -302,11 +304,12 @@ typedef struct v4i_chat_message {
 
 typedef struct v4i_chat_options {
   uint32_t struct_size;
-  int32_t thinking; /* 0 model default, 1 off, 2 on, 3 max (on, with effort 3) */
+  int32_t thinking; /* 0 model default (off in this family), 1 off, 2 on, 3 max */
   const char* tools_json; /* JSON array of tools, or NULL */
   size_t tools_json_len;
   int32_t open_assistant; /* 1 = end with the assistant prefix, ready to answer */
-  int32_t effort; /* of thinking: 0 model default, 1 low, 2 high, 3 max */
+  int32_t effort; /* of thinking: 0 model default, 1 low, 2 high, 3 max; thinking 3
+                     is thinking 2 with effort 3 */
 } v4i_chat_options;
 
 typedef struct v4i_chat_stream v4i_chat_stream; /* one answer; one thread at a time */
@@ -330,14 +333,15 @@ V4I_API v4i_status v4i_chat_encode(const v4i_model* m, const v4i_chat_message* m
 V4I_API v4i_status v4i_chat_encode_json(const v4i_model* m, const char* json, size_t len,
                                         const v4i_chat_options* o, v4i_token* out,
                                         size_t cap, size_t* count, v4i_error** err);
-/* Splits assistant text into {thinking, content, tool_calls[]} as JSON.  `thinking`
- * says how the prompt ended: 1 off, 2 on, 0 = look for the end-of-thinking mark. */
+/* Splits an answer into {"reasoning", "content", "tool_calls": [{"name",
+ * "arguments"}]}, arguments being JSON text.  `thinking` says how the prompt ended: 1
+ * off, 2 on, 0 = on when the text holds the end-of-thinking mark. */
 V4I_API v4i_status v4i_chat_parse(const v4i_model* m, const char* text, size_t len,
                                   int32_t thinking, v4i_buffer** json, v4i_error** err);
-/* The same while the text arrives.  feed() and finish() return a JSON array, often
- * empty, of events {"type": "thinking" | "content", "text"} and {"type": "tool_call",
- * "index", "name", "arguments"}; marks that are split between two feeds are held
- * back.  `thinking` as above, 0 = on. */
+/* The same while the text arrives (UTF-8, as step() gives it).  feed() and finish()
+ * return a JSON array, often empty, of events {"type": "reasoning" or "content",
+ * "text"} and {"type": "tool_call", "index", "name", "arguments"}; the beginning of a
+ * mark is held back until it is one or is not.  `thinking`: 0 or 1 off, 2 on. */
 V4I_API v4i_status v4i_chat_stream_create(const v4i_model* m, int32_t thinking,
                                           v4i_chat_stream** out, v4i_error** err);
 V4I_API v4i_status v4i_chat_stream_feed(v4i_chat_stream* c, const char* text, size_t len,
@@ -506,8 +510,8 @@ V4I_API v4i_status v4i_step_many(v4i_session* const* s, size_t n,
 /* ---- 9. Sampler and grammar ------------------------------------------------- */
 
 /* Zero = the model's recommended value (temperature 1, the rest off).  Off: top_p 1,
- * top_k -1, min_p -1, repeat_penalty 1.  Allowed: temperature 0.001 to 100, top_p and
- * min_p to 1, repeat_penalty 0.1 to 10, repeat_window to 1,048,576 tokens (0 = 64). */
+ * top_k -1, min_p -1, repeat_penalty 1.  The penalty divides positive logits of the
+ * last repeat_window tokens (0 = 64) and multiplies negative ones. */
 typedef struct v4i_sampler_options {
   uint32_t struct_size;
   int32_t greedy;
@@ -531,7 +535,8 @@ V4I_API v4i_status v4i_grammar_compile(const v4i_model* m, int32_t kind,
                                        const char* text, size_t len, v4i_grammar** out,
                                        v4i_error** err);
 V4I_API void v4i_grammar_release(v4i_grammar* g);
-/* The session takes a copy of the sampler as it is now; NULL = the model's default. */
+/* The session shares the sampler (a later set_bias holds from its next step);
+ * NULL = the model's default. */
 V4I_API v4i_status v4i_session_set_sampler(v4i_session* s, v4i_sampler* p,
                                            v4i_grammar* g, v4i_error** err);
 
@@ -625,6 +630,7 @@ typedef struct v4i_session_metrics {
 
 V4I_API v4i_status v4i_session_logits(v4i_session* s, const float** out, size_t* count,
                                       v4i_error** err); /* until next call */
+/* The `cap` most likely next tokens, best first; *count says how many were written. */
 V4I_API v4i_status v4i_session_top_probs(v4i_session* s, v4i_token_prob* out,
                                          size_t cap, size_t* count, v4i_error** err);
 V4I_API v4i_status v4i_session_embedding(v4i_session* s, int32_t kind, float* out,

@@ -1,0 +1,200 @@
+// Section 4 of v4infer.h: probing, planning, opening a model.
+#include "lib/model/model.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "lib/capi/boundary.h"
+#include "lib/capi/convert.h"
+#include "lib/capi/handles.h"
+#include "lib/capi/model_info.h"
+
+namespace v4i::capi {
+namespace {
+
+forward::Numerics read_extensions(const v4i_ext* e) {
+  auto numerics = forward::Numerics::kNative;
+  for (int count = 0; e != nullptr; e = e->next) {
+    if (++count > 16) fail(Code::kInvalid, "v4i_model_options.next: the chain has no end");
+    if (e->type != V4I_EXT_NUMERICS)
+      fail(Code::kUnsupported, "v4i_model_options.next: extension type {} is not known", e->type);
+    const auto n = read_struct(reinterpret_cast<const v4i_numerics*>(e), "v4i_numerics");
+    check_range(n.mode, 0, V4I_NUMERICS_EXACT, "v4i_numerics.mode");
+    check_zero(n.reserved0, "v4i_numerics.reserved0");
+    numerics =
+        n.mode == V4I_NUMERICS_EXACT ? forward::Numerics::kExact : forward::Numerics::kNative;
+  }
+  return numerics;
+}
+
+session::OpenOptions read_open_options(const v4i_model_options& o) {
+  check_zero(o.reserved0, "v4i_model_options.reserved0");
+  check_zero(o.reserved1, "v4i_model_options.reserved1");
+  check_range(o.verify_tensors, 0, 1, "v4i_model_options.verify_tensors");
+  session::OpenOptions options;
+  options.path = &not_null(o.path, "v4i_model_options.path");
+  options.numerics = read_extensions(o.next);
+  options.context_hint = o.context_hint;
+  return options;
+}
+
+// KV bytes of the sessions that the host plans for.
+std::uint64_t planned_kv(session::Context& context, const v4i_model_options& o,
+                         std::uint64_t tokens) {
+  const std::uint64_t sessions = std::max<std::uint32_t>(o.session_hint, 1);
+  return context.layout()->bytes(tokens) * sessions;
+}
+
+// A host that says what it will need is told at open when that cannot be.
+void check_hints(session::Context& context, const v4i_model_options& o) {
+  if (o.context_hint == 0 && o.session_hint == 0) return;
+  const Budget& budget = context.engine().budget();
+  if (budget.cap() == Budget::kNoCap) return;
+  const auto tokens = static_cast<std::uint64_t>(context.context_max());
+  const std::uint64_t need = planned_kv(context, o, tokens);
+  const std::uint64_t free = budget.cap() - std::min(budget.cap(), budget.used());
+  if (need > free)
+    fail(Code::kNoMemory,
+         "{} session(s) of {} tokens need {} bytes of KV state, the host budget has {} left",
+         std::max<std::uint32_t>(o.session_hint, 1), tokens, need, free);
+}
+
+// Reads every tensor, so that a damaged one is named now.
+void verify_tensors(session::Context& context, const session::Progress& progress,
+                    const CancelFlag* cancel) {
+  const model::Model& m = context.model();
+  ThreadPool& pool = context.engine().pool();
+  session::Turn turn(context.engine().compute_lock(), cancel);
+  std::vector<std::int32_t> experts(static_cast<std::size_t>(m.config().experts));
+  std::iota(experts.begin(), experts.end(), 0);
+  const auto count = static_cast<int>(experts.size());
+  const int layers = static_cast<int>(m.config().layers);
+  for (int layer = 0; layer < layers; ++layer) {
+    throw_if_cancelled(cancel);
+    m.touch_layer(layer, pool);
+    m.touch_experts(layer, experts.data(), count, pool);
+    const std::uint64_t all = m.tensor_bytes(), share = all / static_cast<std::uint64_t>(layers);
+    if (progress && progress(share * static_cast<std::uint64_t>(layer + 1), all))
+      throw Error(Code::kCancelled, "cancelled by the progress callback");
+  }
+  m.touch_head(pool);
+  if (m.weights().mtp.empty()) return;
+  m.touch_mtp(pool);
+  m.touch_mtp_experts(experts.data(), count, pool);
+}
+
+std::shared_ptr<session::Context> open_context(EngineState& engine, const v4i_model_options& o) {
+  const session::OpenOptions options = read_open_options(o);
+  std::shared_ptr<CancelFlag> cancel;
+  if (o.cancel != nullptr) cancel = o.cancel->flag;
+  const session::Progress progress =
+      progress_of(o.progress, o.progress_user, V4I_PHASE_READ, engine);
+  throw_if_cancelled(cancel.get());
+  auto context = session::Context::open(engine.engine, options);
+  check_hints(*context, o);
+  if (o.verify_tensors != 0) verify_tensors(*context, progress, cancel.get());
+  const std::uint64_t all = context->model().tensor_bytes();
+  if (progress && progress(all, all))
+    throw Error(Code::kCancelled, "cancelled by the progress callback");
+  return context;
+}
+
+v4i_model_plan plan_open(EngineState& engine, const v4i_model_options& o) {
+  session::OpenOptions options = read_open_options(o);
+  Budget& budget = engine.engine->budget();
+  const std::uint64_t free = budget.cap() - std::min(budget.cap(), budget.used());
+  // Opening maps files and claims a workspace, which is given back at once.  It is
+  // done without a cap, to be able to say how much is needed.
+  session::EngineOptions same_threads;
+  same_threads.threads = engine.engine->pool().size();
+  auto roomy = std::make_shared<session::Engine>(same_threads);
+  const auto context = session::Context::open(roomy, options);
+  const auto& layout = *context->layout();
+  const auto most = static_cast<std::uint64_t>(context->context_max());
+  const std::uint64_t workspace = context->forward().workspace_bytes();
+  const std::uint64_t sessions = std::max<std::uint32_t>(o.session_hint, 1);
+  const auto fits = [&](std::uint64_t tokens) {
+    return workspace + layout.bytes(tokens) * sessions <= free;
+  };
+  std::uint64_t low = 0, high = most;  // low fits or is 0
+  while (low < high) {
+    const std::uint64_t middle = (low + high + 1) / 2;
+    if (fits(middle))
+      low = middle;
+    else
+      high = middle - 1;
+  }
+  auto plan = zeroed<v4i_model_plan>();
+  plan.fits = fits(most) ? 1 : 0;
+  plan.host_bytes = workspace + planned_kv(*context, o, most);
+  plan.disk_bytes = context->model().checkpoint().file_bytes();
+  const model::Config& c = context->model().config();
+  plan.experts_on_disk = static_cast<std::uint32_t>(c.layers * c.experts);
+  plan.context_fitting = static_cast<std::uint32_t>(low);
+  return plan;
+}
+
+}  // namespace
+}  // namespace v4i::capi
+
+using namespace v4i;
+using namespace v4i::capi;
+
+extern "C" {
+
+v4i_status v4i_model_probe(v4i_engine* e, const char* path, v4i_model_info* out, v4i_error** err) {
+  return guard(err, [&] {
+    engine_of(e);
+    const auto m = model::Model::open(&not_null(path, "path"));
+    write_struct(model_info(*m), out, "v4i_model_info");
+  });
+}
+
+v4i_status v4i_model_plan_open(v4i_engine* e, const v4i_model_options* o, v4i_model_plan* out,
+                               v4i_error** err) {
+  return guard(err, [&] {
+    const auto options = read_struct(o, "v4i_model_options");
+    write_struct(plan_open(engine_of(e), options), out, "v4i_model_plan");
+  });
+}
+
+v4i_status v4i_model_open(v4i_engine* e, const v4i_model_options* o, v4i_model** out,
+                          v4i_error** err) {
+  return guard(err, [&] {
+    EngineState& engine = engine_of(e);
+    const auto options = read_struct(o, "v4i_model_options");
+    v4i_model*& to = not_null(out, "out");
+    auto state = std::make_shared<ModelState>();
+    state->engine = e->state;
+    state->context = open_context(engine, options);
+    auto handle = std::make_unique<v4i_model>(v4i_model{std::move(state)});
+    const model::Model& m = handle->state->context->model();
+    engine.log.add(V4I_LOG_INFO, "model",
+                   fmt::format("opened {}: {} tensors, {} bytes", m.path(),
+                               m.checkpoint().tensors().size(), m.tensor_bytes()));
+    engine.flush_log();
+    to = handle.release();
+  });
+}
+
+void v4i_model_release(v4i_model* m) {
+  if (m != nullptr && m->state->engine->same_process()) delete m;
+}
+
+v4i_status v4i_model_get_info(const v4i_model* m, v4i_model_info* out, v4i_error** err) {
+  return guard(
+      err, [&] { write_struct(model_info(model_of(m).context->model()), out, "v4i_model_info"); });
+}
+
+v4i_status v4i_model_describe(const v4i_model* m, uint32_t flags, v4i_buffer** json,
+                              v4i_error** err) {
+  return guard(err, [&] {
+    ModelState& state = model_of(m);
+    if ((flags & ~V4I_DESCRIBE_TENSORS) != 0)
+      fail(Code::kInvalid, "v4i_model_describe: flags {:#x} are not known", flags);
+    write_buffer(describe_model(*state.context, flags), json, "json");
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,158 @@
+// Section 6 of v4infer.h: sessions, saving, restoring.
+#include "lib/session/session.h"
+
+#include "lib/capi/boundary.h"
+#include "lib/capi/convert.h"
+#include "lib/capi/handles.h"
+
+namespace v4i::capi {
+namespace {
+
+session::SessionOptions read_session_options(const v4i_session_options* given,
+                                             session::Context& context) {
+  const v4i_session_options o = read_optional(given, "v4i_session_options");
+  refuse_extensions(o.next, "v4i_session_options");
+  check_range(o.context_size, 0, context.context_max(), "v4i_session_options.context_size");
+  if (o.tier_count != 0)
+    fail(Code::kUnsupported, "v4i_session_options.tiers: this build has the host tier only");
+  if (o.priority != 0)
+    fail(Code::kUnsupported, "v4i_session_options.priority: this build schedules in call order");
+  if (o.capture != 0)
+    fail(Code::kUnsupported, "v4i_session_options.capture: this build records nothing");
+  session::SessionOptions options;
+  options.context_size = o.context_size;
+  options.seed = o.seed;
+  return options;
+}
+
+v4i_session* new_handle(std::shared_ptr<ModelState> model,
+                        std::unique_ptr<session::Session> session) {
+  auto state = std::make_shared<SessionState>();
+  state->model = std::move(model);
+  state->session = std::move(session);
+  return new v4i_session{std::move(state)};
+}
+
+kv::WriteBytes writer_of(const v4i_writer& w, Gate& gate) {
+  return [w, &gate](const void* data, std::size_t bytes) {
+    v4i_status status = V4I_OK;
+    gate.require([&] { status = w.write(data, bytes, w.user); });
+    if (status != V4I_OK) fail(Code::kIo, "v4i_writer.write returned {}", status);
+  };
+}
+
+kv::ReadBytes reader_of(const v4i_reader& r, Gate& gate) {
+  return [r, &gate, total = std::uint64_t{0}](void* data, std::size_t bytes) mutable {
+    std::size_t done = 0;
+    while (done < bytes) {
+      std::size_t got = 0;
+      v4i_status status = V4I_OK;
+      gate.require(
+          [&] { status = r.read(static_cast<char*>(data) + done, bytes - done, &got, r.user); });
+      if (status != V4I_OK) fail(Code::kIo, "v4i_reader.read returned {}", status);
+      if (got > bytes - done)
+        fail(Code::kInvalid, "v4i_reader.read gave {} bytes where {} were asked for", got,
+             bytes - done);
+      if (got == 0)
+        fail(Code::kFormat, "the saved session ends after {} bytes, in the middle of its data",
+             total);
+      done += got;
+      total += got;
+    }
+  };
+}
+
+v4i_session_info info_of(const session::Session& s) {
+  auto info = zeroed<v4i_session_info>();
+  info.finish = static_cast<std::int32_t>(s.finish());
+  info.position = static_cast<std::uint64_t>(s.position());
+  info.pending = static_cast<std::uint64_t>(s.pending());
+  info.context_size = static_cast<std::uint64_t>(s.context_size());
+  info.kv_host_bytes = s.kv_bytes();
+  info.reused_tokens = s.reused_tokens();
+  return info;
+}
+
+}  // namespace
+}  // namespace v4i::capi
+
+using namespace v4i;
+using namespace v4i::capi;
+
+extern "C" {
+
+v4i_status v4i_session_create(v4i_model* m, const v4i_session_options* o, v4i_session** out,
+                              v4i_error** err) {
+  return guard(err, [&] {
+    ModelState& model = model_of(m);
+    v4i_session*& to = not_null(out, "out");
+    const auto options = read_session_options(o, *model.context);
+    to = new_handle(m->state, std::make_unique<session::Session>(model.context, options));
+  });
+}
+
+void v4i_session_release(v4i_session* s) {
+  if (s == nullptr || !s->state->model->engine->same_process()) return;
+  s->state->in_use.wait_idle();
+  delete s;
+}
+
+v4i_status v4i_session_fork(v4i_session* s, v4i_session** out, v4i_error** err) {
+  return guard(err, [&] {
+    SessionCall call(s);
+    v4i_session*& to = not_null(out, "out");
+    to = new_handle(call.state().model, call->fork());
+  });
+}
+
+v4i_status v4i_session_save(v4i_session* s, const v4i_writer* w, v4i_error** err) {
+  return guard(err, [&] {
+    SessionCall call(s);
+    const v4i_writer writer = read_struct(w, "v4i_writer");
+    if (writer.write == nullptr) fail(Code::kInvalid, "v4i_writer.write is NULL");
+    call->save(writer_of(writer, call.engine().gate));
+  });
+}
+
+v4i_status v4i_session_restore(v4i_model* m, const v4i_session_options* o, const v4i_reader* r,
+                               v4i_session** out, v4i_error** err) {
+  return guard(err, [&] {
+    ModelState& model = model_of(m);
+    v4i_session*& to = not_null(out, "out");
+    const auto options = read_session_options(o, *model.context);
+    const v4i_reader reader = read_struct(r, "v4i_reader");
+    if (reader.read == nullptr) fail(Code::kInvalid, "v4i_reader.read is NULL");
+    to = new_handle(m->state, session::Session::restore(model.context, options,
+                                                        reader_of(reader, model.engine->gate)));
+  });
+}
+
+v4i_status v4i_session_rewind(v4i_session* s, uint64_t position, v4i_error** err) {
+  return guard(err, [&] {
+    SessionCall call(s);
+    const auto count = call->tokens().size();
+    if (position > count)
+      fail(Code::kInvalid, "position is {}, allowed is 0 to {}", position, count);
+    call->rewind(static_cast<std::int64_t>(position));
+  });
+}
+
+v4i_status v4i_session_get_info(const v4i_session* s, v4i_session_info* out, v4i_error** err) {
+  return guard(err, [&] {
+    SessionRead call(s);
+    write_struct(info_of(call.session()), out, "v4i_session_info");
+  });
+}
+
+v4i_status v4i_session_tokens(const v4i_session* s, uint64_t first, v4i_token* out, size_t cap,
+                              size_t* count, v4i_error** err) {
+  return guard(err, [&] {
+    SessionRead call(s);
+    const std::span<const std::int32_t> all = call->tokens();
+    if (first > all.size())
+      fail(Code::kInvalid, "first is {}, allowed is 0 to {}", first, all.size());
+    write_array(all.subspan(static_cast<std::size_t>(first)), out, cap, count);
+  });
+}
+
+}  // extern "C"
