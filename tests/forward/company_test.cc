@@ -1,0 +1,91 @@
+// A token's result does not depend on chunk, company or threads: bit for bit.
+#include <cstring>
+
+#include "tests/forward/rig.h"
+#include "tests/support/catch.h"
+
+using namespace v4i;
+using forward::Numerics;
+
+namespace {
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+}  // namespace
+
+TEST_CASE("logits have the same bits for every chunk size and thread count", "[forward][bits]") {
+  const test::Golden golden(1);
+  const auto ids = test::read_ids(golden.model());
+  for (Numerics numerics : {Numerics::kExact, Numerics::kNative}) {
+    test::Rig one(golden.model(), numerics, 1);
+    const auto want = one.logits(ids, 300);
+    for (int threads : {1, 2, 3}) {
+      test::Rig rig(golden.model(), numerics, threads);
+      for (int chunk : {1, 3, 64, 300}) {
+        CAPTURE(static_cast<int>(numerics), threads, chunk);
+        CHECK(same_bits(rig.logits(ids, chunk), want));
+      }
+    }
+  }
+}
+
+TEST_CASE("a session in a batch with three others has the bits it has alone", "[forward][bits]") {
+  const test::Golden golden(2);
+  const auto ids = test::read_ids(golden.model());
+  test::Rig rig(golden.model(), Numerics::kNative, 2);
+  const auto v = static_cast<std::size_t>(rig.vocab());
+  // Four sequences: the ids from four offsets, fed in chunks of different sizes.
+  const std::size_t sizes[4] = {1, 7, 30, 50};
+  std::vector<std::vector<std::int32_t>> seq;
+  std::vector<std::vector<float>> want, got;
+  std::vector<kv::State> states;
+  for (std::size_t i = 0; i < 4; ++i) {
+    seq.emplace_back(ids.begin() + static_cast<std::ptrdiff_t>(20 * i),
+                     ids.begin() + static_cast<std::ptrdiff_t>(20 * i + 4 * sizes[i]));
+    want.push_back(rig.logits(seq[i], 300));
+    got.emplace_back(seq[i].size() * v);
+    states.push_back(rig.state());
+  }
+  for (std::size_t step = 0; step < 4; ++step) {
+    std::vector<forward::Item> items;
+    for (std::size_t i = 0; i < 4; ++i)
+      items.push_back({&states[i],
+                       {seq[i].data() + step * sizes[i], sizes[i]},
+                       got[i].data() + step * sizes[i] * v,
+                       true});
+    rig.forward.run(items, nullptr);
+  }
+  for (std::size_t i = 0; i < 4; ++i) CHECK(same_bits(got[i], want[i]));
+}
+
+TEST_CASE("a cancelled run leaves the state as it was", "[forward][cancel]") {
+  const test::Golden golden(0);
+  const auto ids = test::read_ids(golden.model());
+  test::Rig rig(golden.model(), Numerics::kNative, 2);
+  const auto v = static_cast<std::size_t>(rig.vocab());
+  const auto want = rig.logits(ids, 300);
+  kv::State s = rig.state();
+  std::vector<float> got(ids.size() * v);
+  CancelFlag cancel;
+  cancel.signal();
+  for (std::size_t at = 0; at < ids.size(); at += 60) {
+    const forward::Item item{&s, {ids.data() + at, 60}, got.data() + at * v, true};
+    CHECK_THROWS_AS(rig.forward.run({&item, 1}, &cancel), Error);
+    CHECK(s.length() == static_cast<std::int64_t>(at));
+    rig.forward.run({&item, 1}, nullptr);
+  }
+  CHECK(same_bits(got, want));
+}
+
+TEST_CASE("a token id outside the vocabulary is refused and changes nothing", "[forward]") {
+  const test::Golden golden(0);
+  test::Rig rig(golden.model(), Numerics::kNative);
+  kv::State s = rig.state();
+  for (std::int32_t id : {-1, 512, 1 << 30}) {
+    const forward::Item item{&s, {&id, 1}};
+    CHECK_THROWS_AS(rig.forward.run({&item, 1}, nullptr), Error);
+    CHECK(s.length() == 0);
+  }
+}

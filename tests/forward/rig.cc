@@ -1,0 +1,60 @@
+#include "tests/forward/rig.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/tiny_model.h"
+
+namespace v4i::test {
+
+Rig::Rig(const std::string& path, forward::Numerics numerics, int threads, int max_tokens,
+         const char* kernels)
+    : pool(threads),
+      model(model::Model::open(path)),
+      forward(model, *kernels::select_kernels(kernels), pool, budget, {numerics, max_tokens}) {}
+
+kv::State Rig::state() const {
+  return {std::make_shared<kv::Layout>(forward.layout()), const_cast<store::TierStack&>(store),
+          model->digest()};
+}
+
+kv::State Rig::draft_state() const {
+  return {std::make_shared<kv::Layout>(forward.draft_layout()),
+          const_cast<store::TierStack&>(store), model->digest()};
+}
+
+std::vector<float> Rig::logits(const std::vector<std::int32_t>& ids, int chunk) {
+  std::vector<float> out(ids.size() * static_cast<std::size_t>(vocab()));
+  kv::State s = state();
+  for (std::size_t at = 0; at < ids.size(); at += static_cast<std::size_t>(chunk)) {
+    const std::size_t n = std::min(static_cast<std::size_t>(chunk), ids.size() - at);
+    const forward::Item item{
+        &s, {ids.data() + at, n}, out.data() + at * static_cast<std::size_t>(vocab()), true};
+    forward.run({&item, 1}, nullptr);
+  }
+  return out;
+}
+
+std::vector<std::int32_t> read_ids(const std::string& model_path) {
+  return nlohmann::json::parse(read_file(model_path + "/ids.json"));
+}
+
+Golden::Golden(int seed) : model_(make_tiny(seed)), folder_(model_ + "/golden") {
+  if (file_exists(folder_ + "/done")) return;
+  const std::string command =
+      fmt::format("\"{}\" \"{}/tests/oracle/forward_goldens.py\" \"{}\" \"{}\"", python(),
+                  V4I_SOURCE_DIR, model_, folder_);
+  if (std::system(command.c_str()) != 0) fail(Code::kInternal, "failed: {}", command);
+}
+
+std::vector<float> Golden::read(const std::string& name) const {
+  const std::string bytes = read_file(folder_ + "/" + name + ".f32");
+  std::vector<float> x(bytes.size() / sizeof(float));
+  std::memcpy(x.data(), bytes.data(), bytes.size());
+  return x;
+}
+
+}  // namespace v4i::test

@@ -1,0 +1,46 @@
+// A tiny model opened for forward tests, and what the oracle says about it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "lib/base/thread_pool.h"
+#include "lib/forward/forward.h"
+
+namespace v4i::test {
+
+// Everything a Forward needs, for one model.
+struct Rig {
+  Budget budget;
+  ThreadPool pool;
+  std::shared_ptr<const model::Model> model;
+  forward::Forward forward;
+  store::TierStack store{budget};
+
+  Rig(const std::string& path, forward::Numerics numerics, int threads = 1, int max_tokens = 300,
+      const char* kernels = nullptr);
+  kv::State state() const;
+  kv::State draft_state() const;
+  std::int64_t vocab() const { return model->config().vocab; }
+
+  // Logits of every token, `chunk` tokens a run.
+  std::vector<float> logits(const std::vector<std::int32_t>& ids, int chunk);
+};
+
+std::vector<std::int32_t> read_ids(const std::string& model_path);
+
+// The oracle's results for make_tiny(seed, 300), see tests/oracle/forward_goldens.py;
+// computed once and kept in the build folder.
+class Golden {
+ public:
+  explicit Golden(int seed);
+  const std::string& model() const { return model_; }
+  std::vector<float> read(const std::string& name) const;
+
+ private:
+  std::string model_, folder_;
+};
+
+}  // namespace v4i::test
