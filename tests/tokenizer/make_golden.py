@@ -71,7 +71,7 @@ WORDS = ("the of and to in is you that it was for on are as with his they be at 
          "some what there we can out other were all your when up use word how said an each she which do their time if "
          "will way about many then them would write like so these her long make thing see him two has look more day "
          "could go come did my sound no most number who over know water than call first people may down side been now "
-         "don't it's I'll you're HTTPServer naïve café Ångström Straße Москва Ελλάδα").split()
+         "don't it's I'll you're HTTPServer na\u00efve caf\u00e9 \u00c5ngstr\u00f6m Stra\u00dfe \u041c\u043e\u0441\u043a\u0432\u0430 \u0395\u03bb\u03bb\u03ac\u03b4\u03b1").split()
 CODE = ("for (int i = 0; i < n; ++i) {\n\tsum += a[i] * b[i];\n}\n", "def f(x, *args, **kw):\n    return {k: v for k, v in x}\n",
         "SELECT * FROM t WHERE a >= 10.5e-3 AND b != 'x';", "<div class=\"a b\">&nbsp;</div>\r\n", "#include <vector>\n\n\n",
         "x->y::z<T&&>(p...)", "$ grep -rn \"foo\\.bar\" ./src | awk '{print $2}'\n", "0x1fULL == 0b1010'1010", "//--- ~~~ ===\n",
