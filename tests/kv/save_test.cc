@@ -162,6 +162,25 @@ TEST_CASE("a save of another model, layout, version or token list is refused by 
   CHECK(mentions(refusal(victim, std::vector<std::byte>(200), tokens), "something else"));
 }
 
+TEST_CASE("a header that claims impossible rings is refused even when its checksum fits", "[kv]") {
+  Rig rig;
+  const Tokens tokens = make_tokens(40);
+  kv::State state = rig.state(), victim = rig.state();
+  run_chunks(state, tokens, 9);
+  const auto forged = [&](std::int64_t high) {
+    auto bytes = save(state);
+    std::memcpy(bytes.data() + 88, &high, 8);
+    const std::uint64_t sum = checksum64(bytes.data(), 96, 0);
+    std::memcpy(bytes.data() + 96, &sum, 8);
+    return refusal(victim, bytes, tokens);
+  };
+  CHECK(mentions(forged(39), "rings written up to 39"));
+  CHECK(mentions(forged(46), "rings written up to 46"));
+  CHECK(mentions(forged(std::int64_t{-1} << 63), "rings"));
+  CHECK(mentions(forged((std::int64_t{1} << 62)), "rings"));
+  CHECK(forged(45) == "");
+}
+
 TEST_CASE("a stream with a huge length allocates nothing", "[kv]") {
   Rig rig;
   kv::State state = rig.state(), victim = rig.state();
