@@ -40,8 +40,8 @@ def main():
     print('#include "lib/tokenizer/unicode/char_class.h"\n')
     print("namespace v4i::tokenizer::unicode {\n\n// clang-format off")
     print("const std::uint32_t kRuns[] = {")
-    for i in range(0, len(runs), 10):
-        print("  " + ", ".join("0x%x" % r for r in runs[i:i + 10]) + ",")
+    for i in range(0, len(runs), 9):
+        print("  " + ", ".join("0x%x" % r for r in runs[i:i + 9]) + ",")
     print("};\n// clang-format on\nconst std::size_t kRunCount = sizeof(kRuns) / sizeof(kRuns[0]);\n")
     print("}  // namespace v4i::tokenizer::unicode")
 
