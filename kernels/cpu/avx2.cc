@@ -76,22 +76,13 @@ inline float fold(F16 a) {
   return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));
 }
 
-// See avx512.cc: 8 e4m3 codes in 32-bit lanes times 2^e, right under flush-to-zero.
-inline __m256 fp8_half(__m256i c, int e) {
-  const __m256i magnitude = _mm256_slli_epi32(_mm256_and_si256(c, _mm256_set1_epi32(0x7f)), 20);
-  const __m256i low =
-      _mm256_cmpeq_epi32(_mm256_and_si256(c, _mm256_set1_epi32(0x78)), _mm256_setzero_si256());
-  __m256i bits = _mm256_add_epi32(magnitude, _mm256_set1_epi32((120 + e) << 23));
-  bits = _mm256_add_epi32(bits, _mm256_and_si256(low, _mm256_set1_epi32(1 << 23)));
-  const __m256i off = _mm256_and_si256(low, _mm256_set1_epi32((121 + e) << 23));
-  const __m256 v = _mm256_sub_ps(_mm256_castsi256_ps(bits), _mm256_castsi256_ps(off));
-  const __m256i sign = _mm256_slli_epi32(_mm256_and_si256(c, _mm256_set1_epi32(0x80)), 24);
-  return _mm256_or_ps(v, _mm256_castsi256_ps(sign));
-}
-inline F16 from_fp8(const std::uint8_t* p, int e) {
-  const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  return {fp8_half(_mm256_cvtepu8_epi32(c), e),
-          fp8_half(_mm256_cvtepu8_epi32(_mm_srli_si128(c, 8)), e)};
+// 16 e4m3 codes times 2^-kFp8Shift, by way of float16: see avx512.cc.
+constexpr int kFp8Shift = 8;
+inline F16 from_fp8(const std::uint8_t* p) {
+  const __m256i c = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m256i half = _mm256_and_si256(_mm256_slli_epi16(c, 7), _mm256_set1_epi16(-0x4001));
+  return {_mm256_cvtph_ps(_mm256_castsi256_si128(half)),
+          _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1))};
 }
 
 inline __m256 fp4_half(__m256i code) {

@@ -9,11 +9,11 @@ constexpr int kRows = static_cast<int>(kLinearRows);
 
 // ---- reading weights ------------------------------------------------------------
 
-// A row of W, 16 columns at a time.
+// A row of W.
 struct RowReader {
   const Weight* w;
   const std::uint8_t* data;
-  const std::uint8_t* scale;  // of this row
+  const std::uint8_t* scale;  // of this row, one per block_cols columns
 };
 
 inline RowReader row_reader(const Weight& w, std::int64_t r) {
@@ -27,9 +27,6 @@ inline RowReader row_reader(const Weight& w, std::int64_t r) {
   }
   return {&w, data, nullptr};
 }
-
-// Scales outside +-100 (never seen in a trained model) take the slow exact way.
-inline bool plain_exponent(int e) { return e >= -100 && e <= 100; }
 
 // Any format, any column, one value: for the last columns and odd scales.
 inline float read_one(const RowReader& r, std::int64_t k) {
@@ -60,19 +57,32 @@ inline F16 read_slowly(const RowReader& r, std::int64_t k, int n) {
   return load(v);
 }
 
-// Columns [k, k + 16); k is a multiple of 16 and scale blocks are multiples of 16.
+// Columns [k, k + 16) before scaling; k is a multiple of 16.
 template <Format kFormat>
-inline F16 read16(const RowReader& r, std::int64_t k) {
-  if constexpr (kFormat == Format::kF32) {
-    return load(reinterpret_cast<const float*>(r.data) + k);
-  } else if constexpr (kFormat == Format::kBF16) {
-    return from_bf16(r.data + 2 * k);
-  } else {
-    const int e = r.scale[k / r.w->block_cols] - 127;
-    if (!plain_exponent(e)) return read_slowly(r, k, 16);
-    if constexpr (kFormat == Format::kFp8) return from_fp8(r.data + k, e);
-    return mul(from_fp4(r.data + k / 2), all(power_of_two(e)));
-  }
+inline F16 codes16(const std::uint8_t* data, std::int64_t k) {
+  if constexpr (kFormat == Format::kF32) return load(reinterpret_cast<const float*>(data) + k);
+  if constexpr (kFormat == Format::kBF16) return from_bf16(data + 2 * k);
+  if constexpr (kFormat == Format::kFp8) return from_fp8(data + k);
+  if constexpr (kFormat == Format::kFp4) return from_fp4(data + k / 2);
+}
+
+template <Format kFormat>
+constexpr bool kScaled = kFormat == Format::kFp8 || kFormat == Format::kFp4;
+
+// Scales outside 2^+-100 (never seen in a trained model) take the slow exact way.
+inline bool plain_scale(std::uint8_t code) { return code >= 27 && code <= 227; }
+
+// What codes16 must be multiplied by in a block with this scale: 2^(code - 127).
+template <Format kFormat>
+inline float code_factor(std::uint8_t code) {
+  return power_of_two(code - 127 + (kFormat == Format::kFp8 ? kFp8Shift : 0));
+}
+
+// Scale blocks are multiples of 16 columns: the last column of k's block, or of W.
+template <Format kFormat>
+inline std::int64_t block_end(const Weight& w, std::int64_t k, std::int64_t whole) {
+  if constexpr (!kScaled<kFormat>) return whole;
+  return k + w.block_cols < whole ? k + w.block_cols : whole;
 }
 
 // ---- linear ---------------------------------------------------------------------
@@ -86,6 +96,37 @@ inline void put(const LinearArgs& a, std::int64_t t, std::int64_t r, F16 sum) {
   a.y[t * a.y_stride + r - a.y_begin] = a.round_bf16 ? round_bf16(y) : y;
 }
 
+// The columns [k, end) of one scale block, kCount rows, one token.
+template <Format kFormat, int kCount>
+inline void block_times_token(const RowReader* row, const float* x, std::int64_t k,
+                              std::int64_t end, std::int64_t block, F16* sum) {
+  if constexpr (!kScaled<kFormat>) {
+    for (; k < end; k += 16) {
+      const F16 v = load(x + k);
+      for (int i = 0; i < kCount; ++i)
+        sum[i] = fma(codes16<kFormat>(row[i].data, k), v, sum[i]);
+    }
+  } else {
+    float factor[kCount];
+    bool plain = true;
+    for (int i = 0; i < kCount; ++i) {
+      plain = plain && plain_scale(row[i].scale[block]);
+      factor[i] = plain ? code_factor<kFormat>(row[i].scale[block]) : 0.0f;
+    }
+    if (!plain) {
+      for (; k < end; k += 16)
+        for (int i = 0; i < kCount; ++i)
+          sum[i] = fma(read_slowly(row[i], k, 16), load(x + k), sum[i]);
+      return;
+    }
+    for (; k < end; k += 16) {
+      const F16 v = load(x + k);
+      for (int i = 0; i < kCount; ++i)
+        sum[i] = fma(mul(codes16<kFormat>(row[i].data, k), all(factor[i])), v, sum[i]);
+    }
+  }
+}
+
 // One token: weights go from memory through registers into the sums.
 template <Format kFormat, int kCount>
 inline void rows_times_token(const LinearArgs& a, std::int64_t r0, std::int64_t t) {
@@ -97,9 +138,10 @@ inline void rows_times_token(const LinearArgs& a, std::int64_t r0, std::int64_t 
   }
   const float* x = token_row(a, t);
   const std::int64_t cols = a.w.cols, whole = cols / 16 * 16;
-  for (std::int64_t k = 0; k < whole; k += 16) {
-    const F16 v = load(x + k);
-    for (int i = 0; i < kCount; ++i) sum[i] = fma(read16<kFormat>(row[i], k), v, sum[i]);
+  for (std::int64_t k = 0, block = 0; k < whole; ++block) {
+    const std::int64_t end = block_end<kFormat>(a.w, k, whole);
+    block_times_token<kFormat, kCount>(row, x, k, end, block, sum);
+    k = end;
   }
   if (whole < cols) {
     const int n = static_cast<int>(cols - whole);
@@ -109,6 +151,22 @@ inline void rows_times_token(const LinearArgs& a, std::int64_t r0, std::int64_t 
   for (int i = 0; i < kCount; ++i) put(a, t, r0 + i, sum[i]);
 }
 
+template <Format kFormat>
+inline void row_to_floats(const RowReader& row, std::int64_t whole, float* out) {
+  for (std::int64_t k = 0, block = 0; k < whole; ++block) {
+    const std::int64_t end = block_end<kFormat>(*row.w, k, whole);
+    if constexpr (!kScaled<kFormat>) {
+      for (; k < end; k += 16) store(out + k, codes16<kFormat>(row.data, k));
+    } else {
+      const bool plain = plain_scale(row.scale[block]);
+      const F16 factor = all(plain ? code_factor<kFormat>(row.scale[block]) : 0.0f);
+      for (; k < end; k += 16)
+        store(out + k, plain ? mul(codes16<kFormat>(row.data, k), factor)
+                             : read_slowly(row, k, 16));
+    }
+  }
+}
+
 // Rows [r0, r0 + count) as float32 in scratch, zeros after the last column.
 template <Format kFormat>
 inline void rows_to_scratch(const LinearArgs& a, std::int64_t r0, std::int64_t count) {
@@ -116,9 +174,8 @@ inline void rows_to_scratch(const LinearArgs& a, std::int64_t r0, std::int64_t c
   for (std::int64_t i = 0; i < count; ++i) {
     const RowReader row = row_reader(a.w, r0 + i);
     float* out = a.scratch + i * stride;
-    for (std::int64_t k = 0; k < whole; k += 16) store(out + k, read16<kFormat>(row, k));
-    if (whole < cols)
-      store(out + whole, read_slowly(row, whole, static_cast<int>(cols - whole)));
+    row_to_floats<kFormat>(row, whole, out);
+    if (whole < cols) store(out + whole, read_slowly(row, whole, static_cast<int>(cols - whole)));
   }
 }
 
@@ -212,7 +269,9 @@ inline float exp_negative(float x) {
   return v[0];
 }
 
-inline float code_scale(std::uint8_t code) { return static_cast<float>(decode_ue8m0(code)); }
+inline float code_scale(std::uint8_t code) {
+  return plain_scale(code) ? power_of_two(code - 127) : static_cast<float>(decode_ue8m0(code));
+}
 
 // A stored row as float32.  Packed: (dim - rope) e4m3 | rope bf16 | scales.
 inline void read_kv_row(const RowShape& s, const void* row, float* out) {
@@ -225,12 +284,10 @@ inline void read_kv_row(const RowShape& s, const void* row, float* out) {
   const std::uint8_t* scale = bytes + plain + 2 * s.rope;
   int c = 0;
   for (; c + 16 <= plain; c += 16) {  // 64 is a multiple of 16: one scale
-    const int e = scale[c / 64] - 127;
-    if (plain_exponent(e)) {
-      store(out + c, from_fp8(bytes + c, e));
+    if (plain_scale(scale[c / 64])) {
+      store(out + c, mul(from_fp8(bytes + c), all(code_factor<Format::kFp8>(scale[c / 64]))));
     } else {
-      for (int i = c; i < c + 16; ++i)
-        out[i] = decode_e4m3(bytes[i]) * code_scale(scale[i / 64]);
+      for (int i = c; i < c + 16; ++i) out[i] = decode_e4m3(bytes[i]) * code_scale(scale[i / 64]);
     }
   }
   for (; c < plain; ++c) out[c] = decode_e4m3(bytes[c]) * code_scale(scale[c / 64]);

@@ -1,0 +1,109 @@
+// The linear kernels at the shapes of V4-Flash, one thread.
+//
+// One token is bound by memory: bytes per second, next to "read", which sums a buffer
+// of the same size.  64 tokens are bound by arithmetic: flops per second.
+#include <benchmark/benchmark.h>
+
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace {
+
+using namespace v4i::kernels;
+
+// Larger than the last-level cache, so that weights come from memory.
+constexpr std::int64_t kBytes = std::int64_t{256} << 20;
+
+const std::vector<std::uint8_t>& codes() {
+  static const auto c = [] {
+    std::vector<std::uint8_t> v(kBytes);
+    std::mt19937_64 g(1);
+    for (std::size_t i = 0; i < v.size(); i += 8) {
+      const std::uint64_t r = g() & 0x7777777777777777u;  // no NaN among fp8 or bf16
+      std::memcpy(&v[i], &r, 8);
+    }
+    return v;
+  }();
+  return c;
+}
+
+std::int64_t row_bytes(Format f, std::int64_t cols) {
+  switch (f) {
+    case Format::kF32:
+      return 4 * cols;
+    case Format::kBF16:
+      return 2 * cols;
+    case Format::kFp8:
+      return cols;
+    case Format::kFp4:
+      return cols / 2;
+  }
+  return 0;
+}
+
+void linear(benchmark::State& state, const char* isa, Format format) {
+  const KernelTable* table = select_kernels(isa);
+  if (table == nullptr) return state.SkipWithError("does not run on this processor");
+  const std::int64_t cols = state.range(0), tokens = state.range(1);
+  const std::int64_t rows = tokens == 1 ? kBytes / row_bytes(format, cols) / 8 * 8 : 2048;
+  const int block_rows = format == Format::kFp8 ? 128 : 1;
+  const int block_cols = format == Format::kFp8 ? 128 : 32;
+  const std::vector<std::uint8_t> scale(
+      static_cast<std::size_t>((rows + block_rows - 1) / block_rows * (cols / block_cols)), 120);
+  const std::vector<float> x(static_cast<std::size_t>(tokens * cols), 0.5f);
+  std::vector<float> y(static_cast<std::size_t>(tokens * rows));
+  std::vector<float> scratch(static_cast<std::size_t>(linear_scratch_floats(cols)));
+  const LinearArgs args{{format, rows, cols, codes().data(), scale.data(), block_rows, block_cols},
+                        0,
+                        rows,
+                        x.data(),
+                        cols,
+                        nullptr,
+                        y.data(),
+                        rows,
+                        tokens,
+                        false,
+                        scratch.data()};
+  for (auto _ : state) {
+    table->linear(args);
+    benchmark::DoNotOptimize(y.data());
+  }
+  state.SetBytesProcessed(state.iterations() * rows * row_bytes(format, cols));
+  state.counters["flops"] =
+      benchmark::Counter(static_cast<double>(state.iterations() * rows * cols * tokens * 2),
+                         benchmark::Counter::kIsRate);
+}
+
+void read(benchmark::State& state) {
+  const auto& c = codes();
+  for (auto _ : state) {
+    std::uint64_t lane[16] = {};
+    for (std::size_t i = 0; i + 128 <= c.size(); i += 128)
+      for (int l = 0; l < 16; ++l) {
+        std::uint64_t w;
+        std::memcpy(&w, &c[i + 8 * static_cast<std::size_t>(l)], 8);
+        lane[l] += w;
+      }
+    benchmark::DoNotOptimize(lane);
+  }
+  state.SetBytesProcessed(state.iterations() * kBytes);
+}
+
+BENCHMARK(read)->Unit(benchmark::kMillisecond);
+#define V4I_LINEAR(isa, name, format)                   \
+  BENCHMARK_CAPTURE(linear, isa##_##name, #isa, format) \
+      ->Args({4096, 1})                                 \
+      ->Args({4096, 64})                                \
+      ->Unit(benchmark::kMillisecond)
+V4I_LINEAR(avx512, fp8, Format::kFp8);
+V4I_LINEAR(avx512, fp4, Format::kFp4);
+V4I_LINEAR(avx512, bf16, Format::kBF16);
+V4I_LINEAR(avx2, fp8, Format::kFp8);
+V4I_LINEAR(avx2, fp4, Format::kFp4);
+V4I_LINEAR(avx2, bf16, Format::kBF16);
+
+}  // namespace
