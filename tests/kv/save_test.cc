@@ -181,6 +181,21 @@ TEST_CASE("a header that claims impossible rings is refused even when its checks
   CHECK(forged(45) == "");
 }
 
+TEST_CASE("blocks in another order are refused though each is whole", "[kv]") {
+  Rig rig;
+  const Tokens tokens = make_tokens(40);
+  kv::State state = rig.state(), victim = rig.state();
+  run_chunks(state, tokens, 9);
+  auto bytes = save(state);
+  const auto first = bytes.begin() + static_cast<std::ptrdiff_t>(104 + rig.layout->fixed_bytes + 8);
+  const auto block =
+      static_cast<std::ptrdiff_t>(4 * rig.layout->row_bytes(rig.layout->layers[1], false) + 8);
+  std::swap_ranges(first, first + block, first + block);
+  CHECK(mentions(refusal(victim, bytes, tokens), "checksum"));
+  std::swap_ranges(first, first + block, first + block);
+  CHECK(refusal(victim, bytes, tokens) == "");
+}
+
 TEST_CASE("a stream with a huge length allocates nothing", "[kv]") {
   Rig rig;
   kv::State state = rig.state(), victim = rig.state();
