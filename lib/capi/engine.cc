@@ -127,8 +127,8 @@ v4i_status v4i_engine_create(const v4i_engine_options* o, v4i_engine** out, v4i_
   return guard(err, [&] {
     checked_size(o, "v4i_engine_options");
     if (o->abi_version != V4I_ABI_VERSION)
-      fail(Code::kAbi, "the program was built for ABI {}, this library is ABI {}", o->abi_version,
-           V4I_ABI_VERSION);
+      fail(Code::kAbi, "v4i_engine_options.abi_version is {}, this library is version {}",
+           o->abi_version, V4I_ABI_VERSION);
     const v4i_engine_options options = read_struct(o, "v4i_engine_options");
     v4i_engine*& to = not_null(out, "out");
     check_engine_options(options);

@@ -1,0 +1,146 @@
+// What the commands share; see common.h.
+#include "common.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+namespace cli {
+
+void add_model_args(CLI::App& command, ModelArgs& a) {
+  command.add_option("model", a.path, "folder or .safetensors file of the model")->required();
+  command.add_option("--mode", a.mode, "native (as trained) or exact (float32)")
+      ->check(CLI::IsMember({"native", "exact"}));
+  command.add_option("--threads", a.threads, "compute threads; 0 = physical cores")
+      ->check(CLI::Range(0, 1024));
+  command.add_option("--isa", a.isa, "instruction set: scalar, avx2, avx512; default the best");
+  command
+      .add_option("--memory", a.memory,
+                  "cap of the memory used besides the model's files, e.g. 4GiB")
+      ->transform(CLI::AsSizeValue(false));
+  command.add_option("--context", a.context, "context size to plan for, in tokens");
+  command.add_flag("--verify", a.verify, "read and check every tensor before starting");
+  command.add_flag("-v,--verbose", a.verbose, "show the library's log on stderr");
+}
+
+namespace {
+
+void print_log(std::int32_t level, const char* component, const char* text, std::size_t len,
+               void*) {
+  const char* names[] = {"", "error", "warning", "info", "debug"};
+  std::fprintf(stderr, "[%s] %s: %.*s\n", names[level], component, static_cast<int>(len), text);
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Opened open_model(const ModelArgs& a) {
+  const auto start = std::chrono::steady_clock::now();
+  auto budget = v4infer::init<v4i_memory_budget>();
+  budget.host_bytes = a.memory;
+  v4i_engine_options engine = v4infer::Engine::options();
+  engine.thread_count = a.threads;
+  engine.force_isa = a.isa.empty() ? nullptr : a.isa.c_str();
+  engine.budget = &budget;
+  engine.log = print_log;
+  engine.log_level = a.verbose ? V4I_LOG_DEBUG : V4I_LOG_WARN;
+
+  auto numerics = v4infer::init<v4i_numerics>();
+  numerics.type = V4I_EXT_NUMERICS;
+  numerics.mode = a.mode == "exact" ? V4I_NUMERICS_EXACT : V4I_NUMERICS_NATIVE;
+  auto options = v4infer::init<v4i_model_options>();
+  options.next = reinterpret_cast<const v4i_ext*>(&numerics);
+  options.context_hint = a.context;
+  options.verify_tensors = a.verify ? 1 : 0;
+
+  Opened out;
+  out.engine = take(v4infer::Engine::create(engine));
+  out.model = take(v4infer::Model::open(out.engine, a.path.c_str(), options));
+  out.seconds = seconds_since(start);
+  return out;
+}
+
+void add_sample_args(CLI::App& command, SampleArgs& a) {
+  command.add_flag("--greedy", a.greedy, "always the most likely token");
+  command.add_option("--temperature", a.options.temperature, "default 1");
+  command.add_option("--top-p", a.options.top_p, "default off (1)");
+  command.add_option("--top-k", a.options.top_k, "default off (-1)");
+  command.add_option("--min-p", a.options.min_p, "default off (-1)");
+  command.add_option("--repeat-penalty", a.options.repeat_penalty, "default off (1)");
+  command.add_option("--repeat-window", a.options.repeat_window, "tokens, default 64");
+  command.add_option("--seed", a.seed, "same seed, same text; default 0");
+  command
+      .add_option("--max-tokens", a.max_tokens, "end after this many; 0 = when the context is full")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--stop", a.stop, "end before this text; may be given several times");
+}
+
+v4infer::Session new_session(const v4infer::Model& model, const SampleArgs& a) {
+  v4i_sampler_options options = a.options;
+  options.greedy = a.greedy ? 1 : 0;
+  auto session_options = v4infer::init<v4i_session_options>();
+  session_options.seed = a.seed;
+  v4infer::Session session = take(v4infer::Session::create(model, session_options));
+  check(session.set_sampler(take(v4infer::Sampler::create(model, options))));
+  return session;
+}
+
+std::string read_file(const std::string& path) {
+  if (path == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw Failure(path + ": cannot be read");
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+std::vector<std::int32_t> read_ids(const std::string& path) {
+  try {
+    return Json::parse(read_file(path)).get<std::vector<std::int32_t>>();
+  } catch (const Json::exception& e) {
+    throw Failure(path + ": is not a JSON array of token ids: " + e.what());
+  }
+}
+
+bool stdout_is_terminal() { return ::isatty(1) != 0; }
+bool stderr_is_terminal() { return ::isatty(2) != 0; }
+
+std::string human_bytes(double bytes) {
+  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  int u = 0;
+  for (; bytes >= 1024 && u < 4; ++u) bytes /= 1024;
+  char text[32];
+  std::snprintf(text, sizeof text, u == 0 ? "%.0f %s" : "%.2f %s", bytes, units[u]);
+  return text;
+}
+
+std::string finish_name(std::int32_t finish) {
+  switch (finish) {
+    case V4I_FINISH_EOS:
+      return "eos";
+    case V4I_FINISH_STOP:
+      return "stop";
+    case V4I_FINISH_LENGTH:
+      return "length";
+    case V4I_FINISH_CANCELLED:
+      return "cancelled";
+    default:
+      return "none";
+  }
+}
+
+void print_json(const Json& json) {
+  print_text(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+void print_text(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (std::fflush(stdout) != 0) throw Failure("stdout: cannot be written");
+}
+
+}  // namespace cli

@@ -1,0 +1,85 @@
+// What the commands share: failures, options, opening a model, output.
+//
+// The command uses include/v4infer only.  It is a program, so here exceptions and
+// the process's own streams are fine: a Failure ends the command with exit code 1
+// and its text on stderr.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <v4infer/session.hpp>
+#include <vector>
+
+namespace cli {
+
+using Json = nlohmann::ordered_json;
+
+struct Failure : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+inline void check(const v4infer::Error& e) {
+  if (e) throw Failure(e.message());
+}
+template <class T>
+T take(v4infer::Result<T> r) {
+  check(r.error());
+  return *std::move(r);
+}
+
+// ---- where a model comes from
+struct ModelArgs {
+  std::string path;
+  std::string mode = "native";
+  std::string isa;
+  int threads = 0;
+  std::uint64_t memory = 0;
+  std::uint32_t context = 0;
+  bool verify = false;
+  bool verbose = false;
+};
+void add_model_args(CLI::App& command, ModelArgs& args);
+
+struct Opened {
+  v4infer::Engine engine;
+  v4infer::Model model;
+  double seconds = 0;
+};
+Opened open_model(const ModelArgs& args);
+
+// ---- how text is sampled
+struct SampleArgs {
+  v4i_sampler_options options = v4infer::init<v4i_sampler_options>();
+  bool greedy = false;
+  std::uint64_t seed = 0;
+  int max_tokens = 0;
+  std::vector<std::string> stop;
+};
+void add_sample_args(CLI::App& command, SampleArgs& args);
+v4infer::Session new_session(const v4infer::Model& model, const SampleArgs& args);
+
+// ---- files and the terminal
+std::string read_file(const std::string& path);  // "-" is stdin
+std::vector<std::int32_t> read_ids(const std::string& path);
+bool stdout_is_terminal();
+bool stderr_is_terminal();
+std::string human_bytes(double bytes);
+std::string finish_name(std::int32_t finish);
+// A line of JSON on stdout, flushed: programs read it while we run.  Bytes that are
+// not UTF-8 become U+FFFD.
+void print_json(const Json& json);
+void print_text(std::string_view text);
+
+// ---- the commands; each registers itself and runs from its callback
+void add_chat(CLI::App& app);
+void add_run(CLI::App& app);
+void add_eval(CLI::App& app);
+void add_tokens(CLI::App& app);  // tokenize, detokenize, render
+void add_inspect(CLI::App& app);
+void add_bench(CLI::App& app);
+
+}  // namespace cli

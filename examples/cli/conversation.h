@@ -1,0 +1,43 @@
+// Conversation: messages, and the session whose timeline they are.
+//
+// The messages are the truth: before an answer the whole prompt is rendered and the
+// session synced to it, which keeps the longest prefix that is already computed.
+#pragma once
+
+#include <string>
+
+#include "answer.h"
+#include "common.h"
+#include "render.h"
+
+namespace cli {
+
+class Conversation {
+ public:
+  Conversation(const v4infer::Model& model, const SampleArgs& sample, const ChatArgs& chat,
+               const std::string& system);
+
+  // Shows pieces of reasoning, content and tool calls as they come.
+  using Show = std::function<void(const Json& event)>;
+  Answer ask(const std::string& text, bool bar, const Show& show);
+
+  void save(const std::string& path);
+  void load(const std::string& path);
+  Conversation fork();
+  void clear();  // keeps the system message
+
+  ChatArgs& chat() { return chat_; }
+  std::size_t turns() const;
+
+ private:
+  Conversation(const Conversation& o, v4infer::Session session);
+  void set_sampler();
+
+  const v4infer::Model* model_;
+  SampleArgs sample_;
+  ChatArgs chat_;
+  Json messages_ = Json::array();
+  v4infer::Session session_;
+};
+
+}  // namespace cli

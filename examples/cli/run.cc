@@ -1,0 +1,94 @@
+// v4infer run: continues a prompt, or answers it with --chat.
+#include <cstdio>
+#include <memory>
+
+#include "answer.h"
+#include "common.h"
+
+namespace cli {
+namespace {
+
+struct Args {
+  ModelArgs model;
+  SampleArgs sample;
+  std::string prompt, file;
+  bool chat = false, special = false, json = false;
+  int logprobs = 0;
+};
+
+std::string piece(const v4infer::Model& model, v4i_token token) {
+  const char* text = nullptr;
+  std::size_t len = 0;
+  if (v4i_token_bytes(model.get(), token, &text, &len, nullptr) != V4I_OK) return {};
+  return {text, len};
+}
+
+void append_prompt(const Args& a, const v4infer::Model& model, v4infer::Session& session) {
+  const std::string text = a.file.empty() ? a.prompt : read_file(a.file);
+  if (a.chat) {
+    const Json messages = Json::array({Json{{"role", "user"}, {"content", text}}});
+    check(session.append(take(model.chat(messages.dump()))));
+  } else {
+    check(session.append(text, V4I_TOK_ADD_BOS | (a.special ? V4I_TOK_PARSE_SPECIAL : 0u)));
+  }
+}
+
+// The chosen token and the most likely ones at its place.
+Json logprobs_json(const Args& a, const v4infer::Model& model, v4infer::Session& session,
+                   const v4i_step& step) {
+  const v4i_token token = step.tokens[step.token_count - 1];
+  Json top = Json::array();
+  for (const auto& p : take(session.top_probs(static_cast<std::size_t>(a.logprobs))))
+    top.push_back(
+        Json{{"token", p.token}, {"text", piece(model, p.token)}, {"logprob", p.logprob}});
+  return Json{{"token", token},
+              {"text", piece(model, token)},
+              {"logprob", step.logprob},
+              {"top", std::move(top)}};
+}
+
+void run(const Args& a) {
+  const Opened opened = open_model(a.model);
+  v4infer::Session session = new_session(opened.model, a.sample);
+  append_prompt(a, opened.model, session);
+  Json logprobs = Json::array();
+  const Answer answer =
+      write_answer(session, a.sample, !a.json && stderr_is_terminal(), [&](const v4i_step& step) {
+        if (!a.json) print_text({step.text, step.text_len});
+        if (a.logprobs > 0 && step.token_count > 0)
+          logprobs.push_back(logprobs_json(a, opened.model, session, step));
+      });
+  if (!a.json) {
+    print_text("\n");
+    if (stderr_is_terminal()) std::fprintf(stderr, "[%s]\n", speed_text(answer).c_str());
+    for (const Json& l : logprobs) print_json(l);
+    return;
+  }
+  Json out{{"text", answer.text}, {"finish", finish_name(answer.finish)}};
+  out.update(speed_json(answer));
+  if (a.logprobs > 0) out["logprobs"] = std::move(logprobs);
+  print_json(out);
+}
+
+}  // namespace
+
+void add_run(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  CLI::App* c = app.add_subcommand("run", "continue a prompt");
+  add_model_args(*c, args->model);
+  add_sample_args(*c, args->sample);
+  auto* prompt = c->add_option("--prompt", args->prompt, "the text to continue");
+  auto* file = c->add_option("--prompt-file", args->file, "a file with the text; - is stdin");
+  prompt->excludes(file);
+  c->add_flag("--chat", args->chat, "the prompt is a user's message to answer");
+  c->add_flag("--special", args->special, "special tokens written in the prompt are meant");
+  c->add_option("--logprobs", args->logprobs, "show this many likely tokens for each chosen one")
+      ->check(CLI::Range(0, 1000));
+  c->add_flag("--json", args->json, "one JSON object on stdout");
+  c->callback([args, prompt, file] {
+    if (prompt->count() + file->count() == 0) throw CLI::RequiredError("--prompt or --prompt-file");
+    run(*args);
+  });
+}
+
+}  // namespace cli
