@@ -1,4 +1,5 @@
 // save and restore: equal for ever, or refused with a sentence.
+#include <algorithm>
 #include <cstring>
 #include <random>
 
@@ -183,17 +184,23 @@ TEST_CASE("a header that claims impossible rings is refused even when its checks
 
 TEST_CASE("blocks in another order are refused though each is whole", "[kv]") {
   Rig rig;
-  const Tokens tokens = make_tokens(40);
+  const Tokens tokens = make_tokens(64);  // 4 blocks of layer 1, 4 of its keys, 1 of layer 2
   kv::State state = rig.state(), victim = rig.state();
   run_chunks(state, tokens, 9);
-  auto bytes = save(state);
-  const auto first = bytes.begin() + static_cast<std::ptrdiff_t>(104 + rig.layout->fixed_bytes + 8);
-  const auto block =
-      static_cast<std::ptrdiff_t>(4 * rig.layout->row_bytes(rig.layout->layers[1], false) + 8);
-  std::swap_ranges(first, first + block, first + block);
-  CHECK(mentions(refusal(victim, bytes, tokens), "checksum"));
-  std::swap_ranges(first, first + block, first + block);
-  CHECK(refusal(victim, bytes, tokens) == "");
+  const auto good = save(state);
+  const kv::LayerLayout& layer = rig.layout->layers[1];
+  const std::size_t block = 4 * rig.layout->row_bytes(layer, false) + 8;
+  const std::size_t keys = 4 * rig.layout->row_bytes(layer, true) + 8;
+  const std::size_t first = 104 + rig.layout->fixed_bytes + 8;
+  REQUIRE(good.size() == first + 5 * block + 4 * keys);
+  const auto swapped = [&](std::size_t other) {
+    auto bytes = good;
+    std::swap_ranges(bytes.data() + first, bytes.data() + first + block, bytes.data() + other);
+    return refusal(victim, bytes, tokens);
+  };
+  CHECK(mentions(swapped(first + block), "checksum"));                 // of the same layer
+  CHECK(mentions(swapped(first + 4 * block + 4 * keys), "checksum"));  // of another one
+  CHECK(refusal(victim, good, tokens) == "");
 }
 
 TEST_CASE("a stream with a huge length allocates nothing", "[kv]") {
