@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "kernels/kernels.h"
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/forward/kernel_choice.h"
 #include "lib/session/cores.h"
 
 namespace v4i::session {
@@ -29,18 +29,6 @@ int threads_of(int wanted) {
   return wanted == 0 ? std::min(physical_cores(), kMaxThreads) : wanted;
 }
 
-const kernels::KernelTable* kernels_of(const std::string& isa) {
-  const auto* found = kernels::select_kernels(isa.empty() ? nullptr : isa.c_str());
-  if (found != nullptr) return found;
-  const kernels::KernelTable* tables[16];
-  const int n = kernels::available_kernels(tables, 16);
-  std::string names;
-  for (int i = 0; i < std::min(n, 16); ++i)
-    names += fmt::format("{}{}", i == 0 ? "" : ", ", tables[i]->name);
-  fail(Code::kUnsupported, "kernels \"{}\" do not run here; this build and processor have: {}", isa,
-       names);
-}
-
 Digest identity_of(const Digest& model, forward::Numerics numerics, const std::string& kernels) {
   Sha256 hash;
   const std::uint32_t numbers[2] = {kIdentityVersion, static_cast<std::uint32_t>(numerics)};
@@ -60,10 +48,10 @@ std::string folder_of(const std::string& path) {
 
 Engine::Engine(const EngineOptions& options)
     : budget_(cap_of(options.host_bytes), options.allocator),
-      kernels_(kernels_of(options.isa)),
+      kernels_(&forward::choose_kernels(options.isa)),
       pool_(threads_of(options.threads)) {}
 
-const char* Engine::kernels_name() const { return kernels_->name; }
+const char* Engine::kernels_name() const { return forward::kernels_name(*kernels_); }
 
 std::shared_ptr<Context> Context::open(std::shared_ptr<Engine> engine, const OpenOptions& options) {
   return std::shared_ptr<Context>(new Context(std::move(engine), options));
@@ -86,7 +74,7 @@ Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
   layout_ = std::make_shared<const kv::Layout>(forward_->layout());
   const std::int64_t most = model_->config().max_positions;
   context_max_ = options.context_hint == 0 ? most : std::min(most, options.context_hint);
-  identity_ = identity_of(model_->digest(), options.numerics, engine_->kernels().name);
+  identity_ = identity_of(model_->digest(), options.numerics, engine_->kernels_name());
 }
 
 void Context::open_tokenizer(const std::string& path) {

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <string>
 #include <utility>
 
-#include "kernels/kernels.h"
 #include "lib/base/error.h"
 #include "lib/session/session.h"
 
@@ -64,11 +64,11 @@ void check_origin(const SavedHeader& h, Context& context) {
     fail(Code::kUnsupported, "session was saved in {} numerics, the model is open in {}",
          numerics_name(h.numerics), numerics_name(numerics));
   const std::string kernels(h.kernels, strnlen(h.kernels, sizeof h.kernels));
-  if (kernels != context.engine().kernels().name)
+  if (kernels != context.engine().kernels_name())
     fail(Code::kUnsupported,
          "session was saved with the \"{}\" kernels, this engine uses \"{}\"; their results "
          "differ in the last bits, so create the engine with the saved ones",
-         kernels, context.engine().kernels().name);
+         kernels, context.engine().kernels_name());
   if (digest_of(h.identity) != context.identity())
     fail(Code::kUnsupported, "session was saved by a library that computes other bits");
 }
@@ -93,7 +93,7 @@ void Session::save(const kv::WriteBytes& write) const {
   h.numerics = static_cast<std::uint32_t>(context_->forward().options().numerics);
   std::memcpy(h.model, context_->model().digest().data(), sizeof h.model);
   std::memcpy(h.identity, context_->identity().data(), sizeof h.identity);
-  const std::string kernels = context_->engine().kernels().name;
+  const std::string kernels = context_->engine().kernels_name();
   V4I_CHECK(kernels.size() < sizeof h.kernels);
   std::memcpy(h.kernels, kernels.data(), kernels.size());
   h.token_count = static_cast<std::uint64_t>(size());

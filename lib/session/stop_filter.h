@@ -1,9 +1,9 @@
 // StopFilter: lets text through up to the first stop string.
 //
 // Text that may be the beginning of a stop string is held back until that is
-// decided, so nothing of a stop string is ever shown.  Of several that end in the
-// same piece of text the one that begins first counts; of two that begin together
-// it makes no difference.
+// decided, so nothing of a stop string is ever shown.  The stop string that is
+// complete first counts, and of two that end together the longer: what is shown
+// does not depend on the pieces the text came in.
 //
 // One thread at a time.
 #pragma once
@@ -16,7 +16,8 @@ namespace v4i::session {
 
 class StopFilter {
  public:
-  // Error(kInvalid) for an empty stop string.  The strings must outlive the filter.
+  // Error(kInvalid) for an empty stop string and one that is not UTF-8 (matches of
+  // UTF-8 in UTF-8 never cut a character).  The strings must outlive the filter.
   explicit StopFilter(const std::vector<std::string>& stop);
 
   // Takes the next text and returns what can be shown now (valid until the next
