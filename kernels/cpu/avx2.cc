@@ -99,6 +99,13 @@ inline F16 from_fp4(const std::uint8_t* p) {
           fp4_half(_mm256_cvtepu8_epi32(_mm_srli_si128(code, 8)))};
 }
 
+// 32 e2m1 codes (16 bytes) times `factor`.
+inline void from_fp4_32(const std::uint8_t* p, float factor, F16* w0, F16* w1) {
+  const F16 f = all(factor);
+  *w0 = mul(from_fp4(p), f);
+  *w1 = mul(from_fp4(p + 8), f);
+}
+
 inline __m256 bf16_half(const std::uint8_t* p) {
   const __m256i u = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   return _mm256_castsi256_ps(_mm256_slli_epi32(u, 16));

@@ -78,6 +78,18 @@ inline F16 from_fp4(const std::uint8_t* p) {
   return {_mm512_permutexvar_ps(code, table)};
 }
 
+// 32 e2m1 codes (16 bytes) times `factor`.
+inline void from_fp4_32(const std::uint8_t* p, float factor, F16* w0, F16* w1) {
+  const __m512 table =
+      _mm512_mul_ps(_mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, -0.0f, -0.5f,
+                                   -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f),
+                    _mm512_set1_ps(factor));
+  const __m128i pair = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m128i high = _mm_srli_epi16(pair, 4);  // the permutation looks at 4 bits only
+  w0->v = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm_unpacklo_epi8(pair, high)), table);
+  w1->v = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm_unpackhi_epi8(pair, high)), table);
+}
+
 inline F16 from_bf16(const std::uint8_t* p) {
   const __m512i u = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(u, 16))};

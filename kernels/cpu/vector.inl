@@ -96,34 +96,24 @@ inline void put(const LinearArgs& a, std::int64_t t, std::int64_t r, F16 sum) {
   a.y[t * a.y_stride + r - a.y_begin] = a.round_bf16 ? round_bf16(y) : y;
 }
 
-// The columns [k, end) of one scale block, kCount rows, one token.
+// The columns [k, end) of a block with a scale outside the plain range.
 template <Format kFormat, int kCount>
-inline void block_times_token(const RowReader* row, const float* x, std::int64_t k,
-                              std::int64_t end, std::int64_t block, F16* sum) {
-  if constexpr (!kScaled<kFormat>) {
-    for (; k < end; k += 16) {
-      const F16 v = load(x + k);
-      for (int i = 0; i < kCount; ++i)
-        sum[i] = fma(codes16<kFormat>(row[i].data, k), v, sum[i]);
-    }
-  } else {
-    float factor[kCount];
-    bool plain = true;
-    for (int i = 0; i < kCount; ++i) {
-      plain = plain && plain_scale(row[i].scale[block]);
-      factor[i] = plain ? code_factor<kFormat>(row[i].scale[block]) : 0.0f;
-    }
-    if (!plain) {
-      for (; k < end; k += 16)
-        for (int i = 0; i < kCount; ++i)
-          sum[i] = fma(read_slowly(row[i], k, 16), load(x + k), sum[i]);
-      return;
-    }
-    for (; k < end; k += 16) {
-      const F16 v = load(x + k);
-      for (int i = 0; i < kCount; ++i)
-        sum[i] = fma(mul(codes16<kFormat>(row[i].data, k), all(factor[i])), v, sum[i]);
-    }
+[[gnu::noinline]] void odd_block(const RowReader* row, const float* x, std::int64_t k,
+                                 std::int64_t end, F16* sum) {
+  for (; k < end; k += 16)
+    for (int i = 0; i < kCount; ++i)
+      sum[i] = fma(read_slowly(row[i], k, 16), load(x + k), sum[i]);
+}
+
+// 32 columns of fp4 under one scale: the table of values is scaled, not the values.
+template <int kCount>
+inline void fp4_block(const RowReader* row, const float* factor, const float* x, std::int64_t k,
+                      F16* sum) {
+  const F16 v0 = load(x + k), v1 = load(x + k + 16);
+  for (int i = 0; i < kCount; ++i) {
+    F16 w0, w1;
+    from_fp4_32(row[i].data + k / 2, factor[i], &w0, &w1);
+    sum[i] = fma(w1, v1, fma(w0, v0, sum[i]));
   }
 }
 
@@ -140,8 +130,35 @@ inline void rows_times_token(const LinearArgs& a, std::int64_t r0, std::int64_t 
   const std::int64_t cols = a.w.cols, whole = cols / 16 * 16;
   for (std::int64_t k = 0, block = 0; k < whole; ++block) {
     const std::int64_t end = block_end<kFormat>(a.w, k, whole);
-    block_times_token<kFormat, kCount>(row, x, k, end, block, sum);
-    k = end;
+    float factor[kCount];
+    if constexpr (kScaled<kFormat>) {
+      bool plain = true;
+      for (int i = 0; i < kCount; ++i) {
+        plain = plain && plain_scale(row[i].scale[block]);
+        factor[i] = plain ? code_factor<kFormat>(row[i].scale[block]) : 0.0f;
+      }
+      if (!plain) {
+        F16 copy[kCount];
+        for (int i = 0; i < kCount; ++i) copy[i] = sum[i];
+        odd_block<kFormat, kCount>(row, x, k, end, copy);
+        for (int i = 0; i < kCount; ++i) sum[i] = copy[i];
+        k = end;
+        continue;
+      }
+    }
+    if (kFormat == Format::kFp4 && end - k == 32) {
+      fp4_block<kCount>(row, factor, x, k, sum);
+      k = end;
+      continue;
+    }
+    for (; k < end; k += 16) {
+      const F16 v = load(x + k);
+      for (int i = 0; i < kCount; ++i) {
+        F16 w = codes16<kFormat>(row[i].data, k);
+        if constexpr (kScaled<kFormat>) w = mul(w, all(factor[i]));
+        sum[i] = fma(w, v, sum[i]);
+      }
+    }
   }
   if (whole < cols) {
     const int n = static_cast<int>(cols - whole);
