@@ -1,5 +1,6 @@
 // Section 1 of v4infer.h: status, errors, version.
 #include <cstring>
+#include <new>
 
 #include "lib/capi/boundary.h"
 
@@ -88,8 +89,10 @@ const Proc kProcs[] = {
 
 v4i_error* no_memory_error() noexcept {
   // Short enough to live inside the string object: making it needs no memory.
-  static v4i_error error{V4I_E_NO_MEMORY, "out of memory"};
-  return &error;
+  // Never destroyed: a static destructor would be code at the end of the host's process.
+  alignas(v4i_error) static unsigned char place[sizeof(v4i_error)];
+  static v4i_error* const error = new (place) v4i_error{V4I_E_NO_MEMORY, "out of memory"};
+  return error;
 }
 
 }  // namespace v4i::capi
