@@ -1,0 +1,204 @@
+"""Every command of v4infer but eval.  usage: commands_test.py V4INFER"""
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import cli
+
+PROMPT = 'Once upon a time'
+
+
+def test_usage(folder, command):
+    """wrong usage is exit code 2 with a sentence, --help and --version are 0"""
+    for args in ([], ['fly'], ['run'], ['run', folder], ['run', folder, '--prompt'],
+                 ['run', folder, '--prompt', 'x', '--threads', '-1'],
+                 ['run', folder, '--prompt', 'x', '--max-tokens', 'many'],
+                 ['run', folder, '--prompt', 'x', '--prompt-file', 'y'], ['tokenize', folder],
+                 ['bench', folder, '--decode', '0'], ['chat', folder, '--think', 'hard']):
+        command.refused('', *args, code=2)
+    assert 'chat' in command.out('--help')
+    for name in 'chat', 'run', 'eval', 'tokenize', 'detokenize', 'render', 'inspect', 'bench':
+        assert 'model' in command.out(name, '--help')
+    assert command.out('--version').startswith('v4infer 1.')
+
+
+def test_failures(folder, command):
+    """what cannot be opened is exit code 1 with the library's sentence"""
+    command.refused('/no/such/model', 'inspect', '/no/such/model')
+    command.refused('model', 'run', folder, '--prompt', 'x')  # an empty folder
+    path = cli.tiny_model(folder, 1, tokenizer=False)
+    command.refused('tokenizer.json', 'run', path, '--prompt', 'x')
+    command.refused('mmx', 'inspect', path, '--isa', 'mmx')
+    command.refused('budget', 'inspect', path, '--memory', '1KB')
+    with open(os.path.join(path, 'config.json'), 'w') as f:
+        f.write('{')
+    command.refused('config.json', 'inspect', path)
+
+
+def test_run(folder, command):
+    """run: same seed, same text; greedy; stop; max-tokens; logprobs; stdin; chat"""
+    path = cli.tiny_model(folder, 1)
+    base = ['run', path, '--json', '--max-tokens', 12, '--prompt', PROMPT]
+    one, two = command.json(*base, '--seed', 5), command.json(*base, '--seed', 5)
+    assert one['text'] == two['text'] and one['tokens'] == 12 and one['finish'] == 'length'
+    assert one['text'] != command.json(*base, '--seed', 6)['text']
+    greedy = command.json(*base, '--greedy', '--logprobs', 3)
+    for l in greedy['logprobs']:
+        assert l['token'] == l['top'][0]['token'] and len(l['top']) == 3
+        assert abs(l['logprob'] - l['top'][0]['logprob']) < 1e-4
+    assert ''.join(l['text'] for l in greedy['logprobs']).startswith(greedy['text'][:2])
+    text = greedy['text']
+    stop = command.json(*base, '--greedy', '--stop', text[4:6])
+    assert stop['finish'] == 'stop' and stop['text'] == text[:text.index(text[4:6])]
+    plain = command.out('run', path, '--greedy', '--max-tokens', 12, '--prompt-file', '-',
+                        stdin=PROMPT)
+    assert plain == text + '\n'
+    chat = command.json(*base, '--chat', '--greedy')
+    assert chat['prompt_tokens'] > greedy['prompt_tokens'] or chat['text'] != text
+    command.refused('temperature', *base, '--temperature', '-1')
+
+
+def test_tokens(folder, command):
+    """tokenize and detokenize are inverse, and text cannot inject special tokens"""
+    path = cli.tiny_model(folder, 1)
+    text = 'naïve 日本語 <think> \U0001f600\n'
+    ids = command.json('tokenize', path, '--text', text)
+    assert command.out('detokenize', path, '--ids', '-', stdin=json.dumps(ids)) == text
+    assert command.json('detokenize', path, '--json', '--ids', '-', stdin=json.dumps(ids)) == text
+    special = command.json('tokenize', path, '--file', '-', '--special', stdin=text)
+    assert len(special) < len(ids)
+    bos = command.json('tokenize', path, '--text', 'a', '--bos')
+    assert bos[0] == 0 and bos[1:] == command.json('tokenize', path, '--text', 'a')
+    command.refused('512', 'detokenize', path, '--ids', '-', stdin='[512]')
+
+
+def test_render(folder, command):
+    """render: messages become the prompt, ids and text agree, broken ones are refused"""
+    path = cli.tiny_model(folder, 1)
+    messages = [{'role': 'system', 'content': 'Be brief.'}, {'role': 'user', 'content': '<think>?'}]
+    def render(*args):
+        return command.json('render', path, '--json', '--messages', '-', *args,
+                            stdin=json.dumps(messages))
+    off, on = render(), render('--think', 'on')
+    assert off['text'].endswith('</think>') and on['text'].endswith('<think>')
+    assert 'Be brief.' in off['text'] and '<think>?' in off['text']
+    back = command.json('detokenize', path, '--json', '--ids', '-', stdin=json.dumps(off['ids']))
+    assert back == off['text']
+    assert not render('--no-answer')['text'].endswith('</think>')
+    assert len(render('--think', 'max')['ids']) > len(on['ids'])
+    tools = {'messages': messages, 'tools': [{'type': 'function', 'function': {
+        'name': 'look', 'description': 'x', 'parameters': {'type': 'object', 'properties': {}}}}]}
+    assert '"name": "look"' in command.json('render', path, '--json', '--messages', '-',
+                                            stdin=json.dumps(tools))['text']
+    for wrong in '{', '[{"role": "king", "content": "x"}]', '[{"content": "x"}]', '3':
+        command.refused('', 'render', path, '--messages', '-', stdin=wrong)
+
+
+def test_inspect(folder, command):
+    """inspect: the numbers add up; the tensor table is complete; memory is what KV takes"""
+    path = cli.tiny_model(folder, 1)
+    d = command.json('inspect', path, '--tensors', '--json')
+    sizes = d['sizes']
+    assert sizes['tensors'] == len(d['tensors']) == 427
+    assert sum(t['bytes'] for t in d['tensors']) == sizes['tensor_bytes']
+    assert sizes['expert_bytes'] + sizes['dense_bytes'] + sizes['draft_bytes'] == \
+        sizes['tensor_bytes']
+    assert [l['attention'] for l in d['plan']['layers']] == ['window', 'csa', 'hca', 'csa']
+    assert d['memory']['kv_bytes_per_token'] > 0
+    assert 'weight_bytes_per_token' in command.out('inspect', path)
+    assert 'layers.3.ffn.experts.7.w3.weight' in command.out('inspect', path, '--tensors')
+
+
+def test_bench(folder, command):
+    """bench: every promised number is there and positive"""
+    path = cli.tiny_model(folder, 1)
+    b = command.json('bench', path, '--prefill', 16, '--decode', 4, '--json')
+    for key in ('decode_tokens_per_s', 'prefill_tokens_per_s', 'weight_bytes_per_token',
+                'read_bandwidth_bytes_per_s', 'peak_rss_bytes', 'open_seconds'):
+        assert b[key] > 0, key
+
+
+def events(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def text_of(answer):
+    return ''.join(e.get('text', '') for e in answer if e['type'] in ('content', 'reasoning'))
+
+
+def turns(all_events):
+    out, now = [], []
+    for e in all_events:
+        now.append(e)
+        if e['type'] == 'end':
+            out.append(now)
+            now = []
+    return out
+
+
+def test_chat(folder, command):
+    """chat: several turns; /fork and /back, /save and /load give the same answer again"""
+    path = cli.tiny_model(folder, 1)
+    saved = os.path.join(folder, 'saved')
+    args = ['chat', path, '--json', '--greedy', '--max-tokens', 6]
+    script = f'hello\n/save {saved}\n/fork\nand you?\n/back\nand you?\n/quit\nnever\n'
+    answers = turns(events(command.out(*args, stdin=script)))
+    assert len(answers) == 3
+    assert text_of(answers[1]) == text_of(answers[2])
+    loaded = events(command.out(*args, stdin=f'/load {saved}\nand you?\n'))
+    assert loaded[0]['text'] == 'loaded 1 turns'
+    assert text_of(loaded) .endswith(text_of(answers[1]))
+    thinking = turns(events(command.out(*args, stdin='/think on\nhello\n')))
+    assert thinking[0][1]['type'] == 'reasoning'
+    wrong = events(command.out(*args, stdin=f'/load {path}/config.json\n/back\n/what\nhello\n'))
+    assert [e['type'] for e in wrong[:3]] == ['error', 'error', 'info']
+    assert text_of(wrong[3:]) == text_of(answers[0])
+
+
+def test_interrupt(folder, command):
+    """Ctrl-C stops the answer, not the program"""
+    path = cli.tiny_model(folder, 1)
+    p = subprocess.Popen([command.path, 'chat', path, '--json'], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p.stdin.write(b'hello\n')
+    p.stdin.flush()
+    first = p.stdout.readline()  # the answer has begun; it has no other end in sight
+    assert json.loads(first)['type'] == 'content'
+    p.send_signal(signal.SIGINT)
+    while True:
+        e = json.loads(p.stdout.readline())
+        if e['type'] == 'end':
+            break
+    assert e['finish'] == 'cancelled'
+    out, err = p.communicate(b'/quit\n', timeout=60)
+    assert p.returncode == 0, (p.returncode, err)
+
+
+def test_terminal(folder, command):
+    """on a terminal chat shows a prompt and plain text, and Ctrl-D ends it"""
+    path = cli.tiny_model(folder, 1)
+    me, child = pty.openpty()
+    p = subprocess.Popen([command.path, 'chat', path, '--greedy', '--max-tokens', '4'],
+                         stdin=child, stdout=child, stderr=child, start_new_session=True)
+    os.close(child)
+    os.write(me, b'hello\n')
+    seen, end = b'', time.time() + 60
+    while b'tokens/s' not in seen and time.time() < end:
+        seen += os.read(me, 4096)
+    os.write(me, b'\x04')
+    while p.poll() is None and time.time() < end:
+        try:
+            seen += os.read(me, 4096)
+        except OSError:
+            break
+    assert p.wait(10) == 0
+    assert b'> ' in seen and b'{"type"' not in seen
+    os.close(me)
+
+
+if __name__ == '__main__':
+    cli.main(globals(), cli.Command(sys.argv[1]))
