@@ -82,11 +82,11 @@ struct Expert {
 };
 
 struct Moe {
-  Linear gate;                         // [E, D]
-  Vector bias;                         // [E], score routing
+  Linear gate;                        // [E, D]
+  Vector bias;                        // [E], score routing
   std::vector<std::int32_t> tid2eid;  // [V, K], hash routing; every entry in [0, E)
-  std::vector<Expert> experts;         // E
-  Expert shared;                       // absent when shared_experts == 0
+  std::vector<Expert> experts;        // E
+  Expert shared;                      // absent when shared_experts == 0
 };
 
 struct Block {
@@ -105,11 +105,11 @@ struct Mtp {  // preview checkpoints, spec 3.1
 
 struct Dspark {  // 0731, spec 3.2; bound and kept, drafting comes later
   std::vector<Block> stages;
-  Linear main_proj;            // [D, taps * D]
-  Vector main_norm, norm;      // [D]
+  Linear main_proj;        // [D, taps * D]
+  Vector main_norm, norm;  // [D]
   HyperHead head;
-  Linear markov_w1, markov_w2; // [V, rank]
-  Linear confidence;           // [1, D + rank]
+  Linear markov_w1, markov_w2;  // [V, rank]
+  Linear confidence;            // [1, D + rank]
 };
 
 struct Weights {
