@@ -1,3 +1,4 @@
+// The linear layers of a forward pass, over the thread pool; see pass.h.
 #include <algorithm>
 
 #include "kernels/ops.h"

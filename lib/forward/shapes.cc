@@ -1,3 +1,4 @@
+// What the forward pass refuses, and the KV layout it asks for; see shapes.h.
 #include "lib/forward/shapes.h"
 
 #include <bit>

@@ -1,3 +1,4 @@
+// How large every intermediate is; see workspace.h.
 #include "lib/forward/workspace.h"
 
 #include <algorithm>

@@ -65,7 +65,7 @@ def test_run(folder, command):
 def test_tokens(folder, command):
     """tokenize and detokenize are inverse, and text cannot inject special tokens"""
     path = cli.tiny_model(folder, 1)
-    text = 'naïve 日本語 <think> \U0001f600\n'
+    text = 'na\u00efve \u65e5\u672c\u8a9e <think> \U0001f600\n'
     ids = command.json('tokenize', path, '--text', text)
     assert command.out('detokenize', path, '--ids', '-', stdin=json.dumps(ids)) == text
     assert command.json('detokenize', path, '--json', '--ids', '-', stdin=json.dumps(ids)) == text

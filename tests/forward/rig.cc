@@ -1,3 +1,4 @@
+// A tiny model opened for forward tests; see rig.h.
 #include "tests/forward/rig.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// Number formats, quantisation and small operations against their definitions.
 #include "kernels/formats.h"
 
 #include <cmath>
