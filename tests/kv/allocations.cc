@@ -35,6 +35,8 @@ void* operator new[](std::size_t bytes) { return ::operator new(bytes); }
 void* operator new(std::size_t bytes, std::align_val_t align, const std::nothrow_t&) noexcept {
   return take(bytes, static_cast<std::size_t>(align));
 }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return take(bytes, 0); }
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept { return take(bytes, 0); }
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete[](void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }

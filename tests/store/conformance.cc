@@ -40,25 +40,30 @@ class Suite {
   // Polls until every ticket was reported; each must be one of ours, and once.
   std::map<std::uint64_t, Completion> wait(std::vector<std::uint64_t> tickets,
                                            std::size_t at_once) {
-    std::map<std::uint64_t, Completion> seen;
-    std::vector<Completion> some(at_once);
-    const auto collect = [&](std::uint64_t timeout_ns) {
-      const std::size_t n = store_->poll(some, timeout_ns);
-      require(n <= at_once, "poll() reports {} completions into room for {}", n, at_once);
-      for (std::size_t i = 0; i < std::min(n, at_once); ++i) {
-        const auto& c = some[i];
-        require(std::count(tickets.begin(), tickets.end(), c.ticket) == 1,
-                "poll() reports ticket {}, which nobody has under way", c.ticket);
-        require(seen.emplace(c.ticket, c).second, "ticket {} is reported twice", c.ticket);
-      }
-    };
-    for (int i = 0; i < kPolls && seen.size() < tickets.size(); ++i) collect(1'000'000);
-    for (std::uint64_t t : tickets) require(seen.contains(t), "ticket {} is never reported", t);
-    // Callers read the bytes now; the polls below only look for stray reports.
-    after_ = [this, collect] { collect(0), collect(0); };
-    return seen;
+    tickets_ = std::move(tickets);
+    seen_.clear();
+    for (int i = 0; i < kPolls && seen_.size() < tickets_.size(); ++i) collect(at_once, 1'000'000);
+    for (std::uint64_t t : tickets_) require(seen_.contains(t), "ticket {} is never reported", t);
+    return seen_;
   }
-  void no_more_reports() { after_(); }
+
+  // Callers have looked at the bytes; what is reported or written now is too late.
+  void no_more_reports() {
+    collect(4, 0);
+    collect(4, 0);
+  }
+
+  void collect(std::size_t at_once, std::uint64_t timeout_ns) {
+    std::vector<Completion> some(at_once);
+    const std::size_t n = store_->poll(some, timeout_ns);
+    require(n <= at_once, "poll() reports {} completions into room for {}", n, at_once);
+    some.resize(std::min(n, at_once));
+    for (const Completion& c : some) {
+      require(std::count(tickets_.begin(), tickets_.end(), c.ticket) == 1,
+              "poll() reports ticket {}, which nobody has under way", c.ticket);
+      require(seen_.emplace(c.ticket, c).second, "ticket {} is reported twice", c.ticket);
+    }
+  }
 
   Completion put(std::uint64_t n, std::size_t bytes) {
     const Bytes block = make_block(n, bytes);
@@ -221,7 +226,8 @@ class Suite {
   StoreTraits traits_;
   std::unique_ptr<BlockStore> store_;
   std::uint64_t ticket_ = 1000;
-  std::function<void()> after_;
+  std::vector<std::uint64_t> tickets_;        // under way in wait()
+  std::map<std::uint64_t, Completion> seen_;  // of these
   std::vector<std::string> wrong_;
 };
 
