@@ -15,6 +15,7 @@
 struct v4i_chat_stream {
   std::shared_ptr<v4i::capi::ModelState> model;
   v4i::tokenizer::ChatParser parser;
+  v4i::tokenizer::Utf8Stream utf8{};  // feeds may split a character
   v4i::capi::InUse in_use;
   int calls = 0;
   bool finished = false;
@@ -181,7 +182,7 @@ v4i_status v4i_chat_stream_create(const v4i_model* m, int32_t thinking, v4i_chat
     check_range(thinking, 0, 2, "thinking");
     v4i_chat_stream*& to = not_null(out, "out");
     tokenizer::ChatParser parser(parse_options(model, thinking == 2));
-    to = new v4i_chat_stream{m->state, std::move(parser), {}, 0, false};
+    to = new v4i_chat_stream{m->state, std::move(parser), {}, {}, 0, false};
   });
 }
 
@@ -190,8 +191,9 @@ v4i_status v4i_chat_stream_feed(v4i_chat_stream* c, const char* text, size_t len
   return guard(err, [&] {
     const std::string_view piece = text_of(text, len, "text");
     stream_call(c, json_events, [&](v4i_chat_stream& s, auto& events) {
-      s.parser.push(
-          tokenizer::is_utf8(piece) ? std::string(piece) : tokenizer::to_valid_utf8(piece), events);
+      std::string valid;
+      s.utf8.push(piece, valid);
+      s.parser.push(valid, events);
     });
   });
 }
@@ -199,6 +201,9 @@ v4i_status v4i_chat_stream_feed(v4i_chat_stream* c, const char* text, size_t len
 v4i_status v4i_chat_stream_finish(v4i_chat_stream* c, v4i_buffer** json_events, v4i_error** err) {
   return guard(err, [&] {
     stream_call(c, json_events, [](v4i_chat_stream& s, auto& events) {
+      std::string rest;
+      s.utf8.flush(rest);
+      s.parser.push(rest, events);
       s.parser.flush(events);
       s.finished = true;
     });

@@ -338,7 +338,7 @@ V4I_API v4i_status v4i_chat_encode_json(const v4i_model* m, const char* json, si
  * off, 2 on, 0 = on when the text holds the end-of-thinking mark. */
 V4I_API v4i_status v4i_chat_parse(const v4i_model* m, const char* text, size_t len,
                                   int32_t thinking, v4i_buffer** json, v4i_error** err);
-/* The same while the text arrives (UTF-8, as step() gives it).  feed() and finish()
+/* The same while the text arrives; a feed may split a character.  feed() and finish()
  * return a JSON array, often empty, of events {"type": "reasoning" or "content",
  * "text"} and {"type": "tool_call", "index", "name", "arguments"}; the beginning of a
  * mark is held back until it is one or is not.  `thinking`: 0 or 1 off, 2 on. */
