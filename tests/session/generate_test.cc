@@ -105,6 +105,14 @@ TEST_CASE("a stop string cuts the text before it and keeps the tokens") {
   CHECK(crossing > 0);
 }
 
+TEST_CASE("text held back for a stop string that never completes comes with the last step") {
+  const Out whole = generate(*make(3), 80);
+  const std::string tail = characters(whole.text, whole.text.size() - 6, 6);
+  const Out out = generate(*make(3), 80, {tail + "and no more"});
+  CHECK(out.finish == Finish::kLength);
+  CHECK(out.text == whole.text);
+}
+
 TEST_CASE("the callback stops with what was shown so far, and the next call goes on") {
   const Out whole = generate(*make(4), 40);
   const auto s = make(4);

@@ -207,6 +207,24 @@ TEST_CASE("64 decode steps allocate nothing") {
   }
 }
 
+TEST_CASE("a step's token is the sampler's choice for the logits, the seed and the position") {
+  const auto s = make_session(context(), 1234);
+  sampling::Options o;
+  o.repeat_penalty = 1.3f;
+  o.temperature = 3;
+  const auto sampler = std::make_shared<const sampling::Sampler>(o);
+  s->set_sampler(sampler);
+  s->append(make_ids(20));
+  sampling::Scratch scratch;
+  for (int i = 0; i < 20 && s->finish() == Finish::kNone; ++i) {
+    const Ids before(s->tokens().begin(), s->tokens().end());
+    const Step step = s->step({});
+    const auto want = sampler->sample(s->logits(), before, 1234, before.size(), &scratch);
+    CHECK(step.token == want.token);
+    CHECK(step.logprob == want.logprob);
+  }
+}
+
 TEST_CASE("metrics count what was computed, and how") {
   const auto s = make_session(context());
   s->append(make_ids(100));
