@@ -1,6 +1,10 @@
 // Which kernel tables run on this processor, best first; see kernels.h.
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "kernels/cpu/tables.h"
 
 namespace v4i::kernels {
@@ -15,9 +19,13 @@ struct Candidate {
 bool always() { return true; }
 
 #if defined(__x86_64__)
+bool has_f16c() {  // clang 14 does not know the name
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
 bool has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("f16c");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 bool has_avx512() {

@@ -71,10 +71,11 @@ void processor_name(char (&out)[128]) {
   std::memset(out, 0, sizeof out);
 #if defined(__x86_64__)
   unsigned regs[12] = {};
-  if (__get_cpuid_max(0x80000000u, nullptr) >= 0x80000004u) {
-    for (unsigned i = 0; i < 3; ++i)
-      __get_cpuid(0x80000002u + i, &regs[4 * i], &regs[4 * i + 1], &regs[4 * i + 2],
-                  &regs[4 * i + 3]);
+  if (static_cast<unsigned>(__get_cpuid_max(0x80000000u, nullptr)) >= 0x80000004u) {
+    for (unsigned i = 0; i < 3; ++i) {
+      unsigned* r = regs + std::size_t{4} * i;
+      __get_cpuid(0x80000002u + i, r, r + 1, r + 2, r + 3);
+    }
     std::memcpy(out, regs, sizeof regs);
     return;
   }
