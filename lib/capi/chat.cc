@@ -47,11 +47,11 @@ JsonValue messages_value(const v4i_chat_message* first, std::size_t count) {
     JsonValue message;
     message.kind = JsonValue::Kind::kObject;
     const char* role = &not_null(m.role, "v4i_chat_message.role");
-    message.members.emplace_back("role", text_value(role));
+    message.members.push_back({"role", text_value(role)});
     const auto content = text_of(m.content, m.content_len, "v4i_chat_message.content");
-    message.members.emplace_back("content", text_value(content));
+    message.members.push_back({"content", text_value(content)});
     if (m.tool_call_id != nullptr)
-      message.members.emplace_back("tool_call_id", text_value(m.tool_call_id));
+      message.members.push_back({"tool_call_id", text_value(m.tool_call_id)});
     list.items.push_back(std::move(message));
   });
   return list;
@@ -64,12 +64,12 @@ JsonValue with_tools(JsonValue chat, const v4i_chat_options& o) {
   if (!chat.is_object()) {
     JsonValue object;
     object.kind = JsonValue::Kind::kObject;
-    object.members.emplace_back("messages", std::move(chat));
+    object.members.push_back({"messages", std::move(chat)});
     chat = std::move(object);
   }
   if (chat.find("tools") != nullptr)
     fail(Code::kInvalid, "tools are given twice: in the JSON and in v4i_chat_options.tools_json");
-  chat.members.emplace_back("tools", tokenizer::parse_json(text, "v4i_chat_options.tools_json"));
+  chat.members.push_back({"tools", tokenizer::parse_json(text, "v4i_chat_options.tools_json")});
   return chat;
 }
 

@@ -72,7 +72,7 @@ void ChatRenderer::arguments(const ToolCall& call) {
   if (!object.is_object()) {
     object = JsonValue{};
     object.kind = JsonValue::Kind::kObject;
-    object.members.emplace_back("arguments", call.arguments);
+    object.members.push_back({"arguments", call.arguments});
   }
   for (std::size_t i = 0; i < object.members.size(); ++i) {
     const auto& [key, value] = object.members[i];

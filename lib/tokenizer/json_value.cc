@@ -69,8 +69,8 @@ class Builder : public nlohmann::json_sax<Json> {
   JsonValue* place(Open& parent) {
     if (parent.value->is_array()) return &parent.value->items.emplace_back();
     const auto [it, fresh] = parent.keys.emplace(key_, parent.value->members.size());
-    if (fresh) parent.value->members.emplace_back(std::move(key_), JsonValue{});
-    return &parent.value->members[it->second].second;
+    if (fresh) parent.value->members.push_back({std::move(key_), JsonValue{}});
+    return &parent.value->members[it->second].value;
   }
 
   bool open(Kind kind) {
@@ -131,9 +131,9 @@ void dump(const JsonValue& v, std::string& out) {
       out += '{';
       for (std::size_t i = 0; i < v.members.size(); ++i) {
         if (i > 0) out += ", ";
-        python_quote(v.members[i].first, out);
+        python_quote(v.members[i].key, out);
         out += ": ";
-        dump(v.members[i].second, out);
+        dump(v.members[i].value, out);
       }
       out += '}';
       return;
@@ -144,7 +144,7 @@ void dump(const JsonValue& v, std::string& out) {
 
 const JsonValue* JsonValue::find(std::string_view key) const {
   for (const Member& m : members)
-    if (m.first == key) return &m.second;
+    if (m.key == key) return &m.value;
   return nullptr;
 }
 

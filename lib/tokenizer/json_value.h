@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace v4i::tokenizer {
@@ -28,7 +27,7 @@ struct JsonValue {
     kArray,
     kObject
   };
-  using Member = std::pair<std::string, JsonValue>;
+  struct Member;
 
   Kind kind = Kind::kNull;
   std::string text;              // kString: the string; numbers: as Python prints them
@@ -43,6 +42,12 @@ struct JsonValue {
   const JsonValue* find(std::string_view key) const;
   // Python's bool(): false for null, false, 0, "", [] and {}.
   bool truthy() const;
+};
+
+// A struct of its own: a std::pair of the type that is being declared confuses clang 14.
+struct JsonValue::Member {
+  std::string key;
+  JsonValue value;
 };
 
 const char* kind_name(JsonValue::Kind kind);  // "an object", "a string", ...
