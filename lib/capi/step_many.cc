@@ -47,23 +47,27 @@ void step_batch(v4i_session* const* s, std::size_t n, const v4i_run_options* o, 
   not_null(status, "status");
   const std::size_t stride = checked_size(out, "v4i_step");
   const Batch batch = enter(s, n);
-  for (std::size_t i : batch.busy) status[i] = V4I_E_BUSY;
-  if (batch.sessions.empty()) return;
-  EngineState& engine = batch.calls.front()->engine();
-  const Run run = read_run_options(o, engine);
   std::vector<session::Step> steps(batch.sessions.size());
   std::vector<Code> codes(batch.sessions.size(), Code::kOk);
-  std::vector<std::string> messages(batch.sessions.size());
-  session::step_many(batch.sessions, run.options, steps, codes, &messages);
+  if (!batch.sessions.empty()) {
+    EngineState& engine = batch.calls.front()->engine();
+    const Run run = read_run_options(o, engine);
+    std::vector<std::string> messages(batch.sessions.size());
+    session::step_many(batch.sessions, run.options, steps, codes, &messages);
+    for (std::size_t k = 0; k < codes.size(); ++k)
+      if (codes[k] != Code::kOk)
+        engine.log.add(V4I_LOG_WARN, "step_many",
+                       fmt::format("session {}: {}", batch.place[k], messages[k]));
+    engine.flush_log();
+  }
+  // From here on nothing fails: the caller's arrays are written whole or not at all.
+  for (std::size_t i : batch.busy) status[i] = V4I_E_BUSY;
   for (std::size_t k = 0; k < steps.size(); ++k) {
     const std::size_t i = batch.place[k];
     status[i] = static_cast<v4i_status>(codes[k]);
     if (codes[k] == Code::kOk)
       fill_struct(step_struct(steps[k], batch.calls[k]->state()), element(out, stride, i), stride);
-    else
-      engine.log.add(V4I_LOG_WARN, "step_many", fmt::format("session {}: {}", i, messages[k]));
   }
-  engine.flush_log();
 }
 
 }  // namespace

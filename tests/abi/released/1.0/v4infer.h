@@ -448,7 +448,8 @@ V4I_API v4i_status v4i_session_sync(v4i_session* s, const v4i_token* t, size_t n
 
 /* ---- 8. Run: prefill, step, generate ---------------------------------------
  * After V4I_E_CANCELLED the session is still good: step() has changed nothing,
- * prefill() keeps the chunks that were complete. */
+ * prefill() keeps the chunks that were complete, generate() the tokens, whose text
+ * on_step has seen. */
 
 #define V4I_FINISH_NONE 0 /* still running */
 #define V4I_FINISH_EOS 1
