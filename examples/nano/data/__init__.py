@@ -1,0 +1,1 @@
+"""data: seeded generators of the training text; start at build.py."""

@@ -1,0 +1,158 @@
+"""The generators of examples/nano/data: same seed same text, and answers that the text supports."""
+import json
+import os
+import random
+import re
+
+import nano
+from data import build, lists, recall, render, tools, worlds
+
+
+def replay(lines):
+    """The village as its sentences tell it, read without the generator's state."""
+    where, been, holder, lies, said = {}, {}, {}, {}, []
+    for line in lines:
+        if m := re.fullmatch(r"(\w+) (?:went|walked|moved) to the (\w+)\.", line):
+            assert where.get(m[1]) != m[2], line
+            where[m[1]] = m[2]
+            been.setdefault(m[1], []).append(m[2])
+        elif m := re.fullmatch(r"(\w+) took the (\w+)\.", line):
+            assert m[2] not in holder and lies.get(m[2], where[m[1]]) == where[m[1]], line
+            holder[m[2]] = m[1]
+            lies.pop(m[2], None)
+        elif m := re.fullmatch(r"(\w+) put down the (\w+)\.", line):
+            assert holder.pop(m[2]) == m[1], line
+            lies[m[2]] = where[m[1]]
+        elif m := re.fullmatch(r"(\w+) gave the (\w+) to (\w+)\.", line):
+            assert holder[m[2]] == m[1] and where[m[1]] == where[m[3]], line
+            holder[m[2]] = m[3]
+        else:
+            m = re.fullmatch(r'(\w+) said to (\w+): "(.+)"\.', line)
+            assert m, line
+            said.append(m.groups())
+    return where, been, holder, lies, said
+
+
+def expected(question, lines):
+    """The answer to a question, from the replayed sentences."""
+    where, been, holder, lies, said = replay(lines)
+    if m := re.fullmatch(r"Where is (\w+)\?", question):
+        return f"{m[1]} is at the {where[m[1]]}."
+    if m := re.fullmatch(r"Where was (\w+) before the (\w+)\?", question):
+        assert been[m[1]][-1] == m[2]
+        return f"{m[1]} was at the {been[m[1]][-2]}."
+    if m := re.fullmatch(r"Who has the (\w+)\?", question):
+        return f"{holder[m[1]]} has the {m[1]}."
+    if m := re.fullmatch(r"Where is the (\w+)\?", question):
+        return f"The {m[1]} is at the {where[holder[m[1]]] if m[1] in holder else lies[m[1]]}."
+    if m := re.fullmatch(r"What did (\w+) say to (\w+)\?", question):
+        (topic,) = [t for a, b, t in said if (a, b) == (m[1], m[2])]
+        return f'{m[1]} said: "{topic}".'
+    if m := re.fullmatch(r"Who said that (.+)\?", question):
+        (who,) = [a for a, _, t in said if t == m[1]]
+        return f"{who} said that."
+    if m := re.fullmatch(r"How many people are at the (\w+)\?", question):
+        n = sum(p == m[1] for p in where.values())
+        return ("One person is" if n == 1 else f"{worlds.NUMBERS[n].capitalize()} people are") + f" at the {m[1]}."
+    if m := re.fullmatch(r"How many things does (\w+) have\?", question):
+        n = sum(p == m[1] for p in holder.values())
+        return f"{m[1]} has {worlds.NUMBERS[n]} thing{'' if n == 1 else 's'}."
+    m = re.fullmatch(r"Where did (\w+) go first\?", question)
+    return f"{m[1]} first went to the {been[m[1]][0]}."
+
+
+def test_worlds():
+    """the answer to each of 1,500 village questions follows from the story's sentences alone"""
+    r, kinds = random.Random("test worlds"), {}
+    for _ in range(600):
+        e = worlds.example(r)
+        talk = [m for m in e["messages"] if m["role"] != "system"]
+        for name, ask, answer in zip(e["kinds"], talk[::2], talk[1::2]):
+            kinds[name] = kinds.get(name, 0) + 1
+            question = ask["content"].split("\n\n")[-1]
+            assert answer["content"] == expected(question, e["lines"]), (question, e["lines"])
+    assert set(kinds) == set(worlds.QUESTIONS) and sum(kinds.values()) > 1400, kinds
+
+
+def test_seeds():
+    """the same seed gives the same text and another seed another one, for every kind"""
+    for kind in build.TASKS:
+        text = lambda seed: build.segments(random.Random(seed), kind, 2000)
+        assert text("train 1") == text("train 1"), kind
+        assert any(text(f"train {i}") != text(f"score {i}") for i in range(3)), kind
+
+
+def test_recall():
+    """exactly one notice names the asked key, and it has the answer"""
+    r = random.Random("test recall")
+    for size in (100, 3000, 20000):
+        e = recall.example(r, size)
+        text, question = e["messages"][0]["content"].split("\n\n")
+        key = re.fullmatch(r"What is the code of the (.+)\?", question)[1]
+        assert re.findall(rf"The code of the {key} is (\d{{4}})\.", text) == [e["answer"]]
+        assert len(text) - text.index(f"of the {key} is") >= size
+
+
+def test_lists():
+    """list answers are what the request says"""
+    r, seen = random.Random("test lists"), set()
+    for _ in range(400):
+        ask, answer = (m["content"] for m in lists.example(r)["messages"])
+        head, items = ask.split(": ")[0], ask.split(": ")[1].split(", ")
+        seen.add(head)
+        got = answer.split(", ")
+        if head == "Reverse this list":
+            assert got == items[::-1]
+        elif head == "Sort this list":
+            assert sorted(got) == sorted(items) and \
+                all(int(a) <= int(b) if a.isdigit() else a <= b for a, b in zip(got, got[1:]))
+        elif head == "Keep the even numbers":
+            assert got == ([i for i in items if i[-1] in "02468"] or ["none"])
+        elif head == "Repeat this list":
+            assert got == items
+    assert len(seen) == len(lists.TASKS)
+
+
+def test_tools():
+    """a call names an offered tool and gives every parameter in its type"""
+    kinds = {"string": str, "integer": int, "boolean": bool}
+    r = random.Random("test tools")
+    for _ in range(300):
+        e = tools.example(r)
+        (schema,) = [t["function"] for t in e["tools"] if t["function"]["name"] == e["name"]]
+        assert list(e["arguments"]) == schema["parameters"]["required"]
+        for k, v in e["arguments"].items():
+            assert type(v) is kinds[schema["parameters"]["properties"][k]["type"]], (k, v)
+
+
+def published(case):
+    """A case of the published encoding tests as the generators write it."""
+    data = json.load(open(case, encoding="utf-8"))
+    out = []
+    for m in data["messages"]:
+        new = {k: m[k] for k in ("role", "content") if k in m}
+        if "reasoning_content" in m:
+            new["reasoning"] = m["reasoning_content"]
+        if "tool_calls" in m:
+            new["calls"] = [{"name": c["function"]["name"], "arguments": json.loads(c["function"]["arguments"])}
+                            for c in m["tool_calls"]]
+        out.append(new)
+    return {"messages": out, "tools": data["tools"], "thinking": True}
+
+
+def test_rendering():
+    """chats are rendered as in the published encoding case, byte for byte"""
+    folder = os.path.join(nano.SOURCE, "tests/tokenizer/golden/chat")
+    text = "".join(t for t, _ in render.render(published(os.path.join(folder, "case_1.json"))))
+    want = open(os.path.join(folder, "case_1.v4.txt"), encoding="utf-8").read()
+    assert text == want, (text, want)
+
+
+def test_answers_are_marked():
+    """the model's own words, and nothing else, end with the end-of-sentence token"""
+    for kind in build.TASKS:
+        for text, answer in build.segments(random.Random(f"test {kind}"), kind, 2000):
+            assert text.endswith(render.EOS) == answer and text.count(render.EOS) == answer
+
+
+nano.main(globals())
