@@ -1,10 +1,11 @@
 """Writes the model as an official-layout checkpoint (spec 1.3, 1.4, 1.5).
 
-    python3 -m train.export CHECKPOINT.pt TOKENIZER.json FOLDER
+    python3 -m train.export RUN/state TOKENIZER.json FOLDER
 
 Shards stay below 16 MiB.  Every quantised tensor is written from the very grid that
 Numerics.weight() computes with, so the file is exactly what was trained.
 """
+import glob
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import sys
 import numpy as np
 import torch
 
+from . import state
 from .config import CONFIGS, Config
 from .model import Model
 from .moe import Gate, Moe
@@ -105,8 +107,10 @@ def write_json(path: str, value: dict) -> None:
 
 
 def export(model: Model, config: Config, tokenizer: str | None, folder: str) -> int:
-    """Writes the folder; returns the bytes of all files."""
+    """Writes the folder (older shards in it go away); returns the bytes of its files."""
     os.makedirs(folder, exist_ok=True)
+    for old in glob.glob(os.path.join(folder, "model*.safetensors")):
+        os.remove(old)
     parts: list[dict[str, Tensor]] = [{}]
     for name, (dtype, a) in sorted(tensors(model.cpu()).items()):
         if parts[-1] and sum(t.nbytes for _, t in parts[-1].values()) + a.nbytes > SHARD_BYTES:
@@ -125,16 +129,21 @@ def export(model: Model, config: Config, tokenizer: str | None, folder: str) -> 
                {"bos_token_id": 0, "eos_token_id": 1, "do_sample": True, "temperature": 1.0, "top_p": 1.0})
     if tokenizer:
         shutil.copy(tokenizer, os.path.join(folder, "tokenizer.json"))
-    return sum(os.path.getsize(os.path.join(folder, f)) for f in os.listdir(folder))
+    files = glob.glob(os.path.join(folder, "*.safetensors")) + glob.glob(os.path.join(folder, "*.json"))
+    return sum(map(os.path.getsize, files))
 
 
 def main(checkpoint: str, tokenizer: str, folder: str) -> None:
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    config = CONFIGS[state["config"]]
+    old = state.load(checkpoint)
+    if old is None:
+        sys.exit(f"{checkpoint}: no state")
+    config = CONFIGS[old["config"]]
     model = Model(config)
-    model.load_state_dict(state["model"])
+    model.load_state_dict(old["model"])
     print(f"{folder}: {export(model, config, tokenizer, folder) / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     main(*sys.argv[1:])
