@@ -11,6 +11,8 @@
 // empty, and every call on it returns an error.  Threads: as in v4infer.h.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>

@@ -11,6 +11,8 @@
 // Rules of ownership, errors and threads: context.hpp.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <string>
