@@ -2,11 +2,13 @@
 
     python3 -m train.parity export FOLDER CONFIG [TOKENS] [TOKENIZER]   needs torch
     python3 -m train.parity oracle FOLDER   needs numpy only; compares with tests/oracle/v4_oracle.py
+    python3 -m train.parity trained FOLDER STATE PART [COUNT]   needs torch; a trained model instead
     python3 -m train.parity engine FOLDER V4INFER   compares with `v4infer eval --mode exact`
     python3 -m train.parity packing CONFIG   packed documents == each one alone; needs torch
 
 `export` writes a random model with everything that training would change made non-trivial
-(biases, sinks, gates), and the logits of PyTorch in modes exact and native beside it.
+(biases, sinks, gates), and the logits of PyTorch in modes exact and native beside it.  `trained`
+writes the model of a run's state, and the same for COUNT (20) texts of 512 tokens of a held-out part.
 """
 import json
 import os
@@ -105,21 +107,50 @@ def oracle(folder: str) -> bool:
     return good
 
 
+def trained(folder: str, checkpoint: str, part: str, count: int = 20) -> None:
+    """ids-N.json, logits-N.npy and native-N.npy of a trained model, and its export."""
+    import torch
+
+    from . import packing, state
+    from .config import CONFIGS
+    from .export import export
+    from .model import Model
+    from .numerics import Numerics
+    from .rows import single
+    old, texts = state.load(checkpoint), packing.load(part)
+    model = Model(CONFIGS[old["config"]])
+    model.load_state_dict(old["model"])
+    export(model, CONFIGS[old["config"]], None, folder)
+    for i in range(count):
+        at = i * (len(texts.words) - 512) // count
+        ids = torch.from_numpy((texts.words[at:at + 512] & (packing.ANSWER - 1)).astype(np.int64))
+        with open(os.path.join(folder, f"ids-{i:02d}.json"), "w", encoding="ascii") as f:
+            json.dump(ids.tolist(), f)
+        for name, mode in (("logits", "exact"), ("native", "native")):
+            with torch.no_grad():
+                value = model.logits(single(ids), Numerics(mode))[0].numpy()
+            np.save(os.path.join(folder, f"{name}-{i:02d}.npy"), value)
+
+
 def engine(folder: str, command: str) -> bool:
-    """libv4infer itself."""
-    out = os.path.join(folder, "engine.npy")
-    for mode, file, limit in (("exact", "logits", LIMIT), ("native", "native", None)):
-        subprocess.run([command, "eval", folder, "--ids", os.path.join(folder, "ids.json"), "--mode", mode,
-                        "--threads", "1", "--out", out], check=True)
-        good = compare(f"v4infer, {mode}", np.load(out), np.load(os.path.join(folder, file + ".npy")), limit)
-        if mode == "exact" and not good:
-            return False
-    return True
+    """libv4infer itself, on every ids file of the folder."""
+    out, good = os.path.join(folder, "engine.npy"), True
+    for name in sorted(n for n in os.listdir(folder) if n.startswith("ids") and n.endswith(".json")):
+        for mode, want, limit in (("exact", "logits", LIMIT), ("native", "native", None)):
+            ids = os.path.join(folder, name)
+            subprocess.run([command, "eval", folder, "--ids", ids, "--mode", mode, "--threads", "1", "--out", out],
+                           check=True)
+            saved = np.load(os.path.join(folder, name.replace("ids", want).replace(".json", ".npy")))
+            good &= compare(f"v4infer, {mode}, {name}", np.load(out), saved, limit)
+    return good
 
 
 def main(step: str, target: str, *rest: str) -> bool:
     if step == "export":
         write(target, rest[0], int(rest[1]) if len(rest) > 1 else 400, rest[2] if len(rest) > 2 else None)
+        return True
+    if step == "trained":
+        trained(target, rest[0], rest[1], *map(int, rest[2:]))
         return True
     if step == "packing":
         return packed(target)

@@ -6,6 +6,7 @@
 # Steps that are done are not repeated.  Needs PyTorch; to make the data also apt-get, dpkg-deb
 # and the Python package tokenizers (not needed where parts/ was carried along).
 # NANO_PARTS (default 4) parts of NANO_MTOKENS (default 15) million tokens are made.
+# NANO_TOKENS: train on so many tokens instead of the plan's (the same in every piece of a run).
 set -eu
 config=$1 minutes=${2:-9}
 cd "$(dirname "$0")/.."
@@ -23,4 +24,4 @@ done
 # Large buffers are kept instead of being returned to the system after each use.
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 exec "$python" -m train.train --config "$config" --data "$work/parts" --tokenizer tokenizer.json \
-  --out "$work/$config" --minutes "$minutes" --threads "${NANO_THREADS:-0}"
+  --out "$work/$config" --minutes "$minutes" --threads "${NANO_THREADS:-0}" ${NANO_TOKENS:+--tokens "$NANO_TOKENS"}

@@ -24,6 +24,7 @@ from .rows import Batch
 BALANCE_SPEED = 0.001
 REPORT_EVERY_S = 15
 SAVE_EVERY_S = 180
+RECOMPUTE_ABOVE = 1024  # longer rows keep no activations of a layer, on a CPU too
 
 
 def arguments() -> argparse.Namespace:
@@ -52,7 +53,6 @@ class Trainer:
         if not self.parts:
             raise SystemExit(f"{a.data}: no part-* folders; run data/build.py first")
         self.model = Model(CONFIGS[a.config])
-        self.model.save_memory = a.device != "cpu"
         self.route_by_frequency()
         self.model.to(a.device)
         self.optimizer = torch.optim.AdamW(self.groups(), betas=(0.9, 0.95), eps=1e-10,
@@ -107,6 +107,7 @@ class Trainer:
     def one_step(self, stage) -> dict:
         """Gradient of step_tokens, clipped; expert biases moved."""
         cuda, num = self.a.device != "cpu", Numerics(stage.mode)
+        self.model.save_memory = cuda or stage.size > RECOMPUTE_ABOVE
         parts = max(1, self.plan.step_tokens // max(self.plan.micro_tokens, stage.size))
         loads, sums = None, {"main": 0.0, "mtp": 0.0, "index": 0.0}
         for _ in range(parts):
