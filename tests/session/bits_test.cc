@@ -102,7 +102,8 @@ TEST_CASE("rewind to every position leaves no trace of what was taken back") {
   for (const auto numerics : kBoth) {
     Walk w(numerics);
     const Ids other = make_ids(kTokens, 98);
-    for (std::size_t p = 1; p <= kTokens; p += kStride) {
+    const std::size_t stride = numerics == forward::Numerics::kNative ? kStride : 2 * kStride;
+    for (std::size_t p = 1; p <= kTokens; p += stride) {
       INFO("position " << p);
       REQUIRE(w.step_to(p));
       const auto copy = w.session->fork();
@@ -177,7 +178,8 @@ TEST_CASE("chunks and threads do not change a bit") {
       const auto context = open({.numerics = numerics, .threads = threads, .batch = 300});
       for (const int chunk : {1, 3, 64, 300}) {
         INFO("threads " << threads << " chunk " << chunk);
-        if (numerics == forward::Numerics::kExact && chunk == 1) continue;  // time
+        // tests/forward has the whole matrix; exact repeats only the quick half of it here.
+        if (numerics == forward::Numerics::kExact && chunk < 64) continue;
         const auto s = make_session(context);
         REQUIRE(same_rows(eval(*s, ids, chunk), 0, want, 0, kTokens));
       }
