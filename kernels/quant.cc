@@ -38,24 +38,25 @@ float quantised_e2m1(float x, float inverse) {
 // 1 / 2^e is representable up to e = 126; a larger scale means |x| > 2^128.
 float inverse_power(int e) { return power_of_two(std::clamp(-e, -126, 127)); }
 
-}  // namespace
-
-void fp8_sim(const float* x, float* y, std::int64_t n, std::int64_t block) {
+// Block by block: a power-of-two scale, and every value to the grid under it.
+template <auto exponent, auto quantised>
+void simulate(const float* x, float* y, std::int64_t n, std::int64_t block) {
   for (std::int64_t b = 0; b < n; b += block) {
     const std::int64_t m = std::min(block, n - b);
-    const int e = fp8_exponent(x + b, m);
+    const int e = exponent(x + b, m);
     const float scale = power_of_two(e), inverse = inverse_power(e);
-    for (std::int64_t i = b; i < b + m; ++i) y[i] = quantised_e4m3(x[i], inverse) * scale;
+    for (std::int64_t i = b; i < b + m; ++i) y[i] = quantised(x[i], inverse) * scale;
   }
 }
 
+}  // namespace
+
+void fp8_sim(const float* x, float* y, std::int64_t n, std::int64_t block) {
+  simulate<fp8_exponent, quantised_e4m3>(x, y, n, block);
+}
+
 void fp4_sim(const float* x, float* y, std::int64_t n, std::int64_t block) {
-  for (std::int64_t b = 0; b < n; b += block) {
-    const std::int64_t m = std::min(block, n - b);
-    const int e = fp4_exponent(x + b, m);
-    const float scale = power_of_two(e), inverse = inverse_power(e);
-    for (std::int64_t i = b; i < b + m; ++i) y[i] = quantised_e2m1(x[i], inverse) * scale;
-  }
+  simulate<fp4_exponent, quantised_e2m1>(x, y, n, block);
 }
 
 void round_bf16(float* x, std::int64_t n) {

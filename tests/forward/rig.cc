@@ -17,14 +17,12 @@ Rig::Rig(const std::string& path, forward::Numerics numerics, int threads, int m
       model(model::Model::open(path)),
       forward(model, *kernels::select_kernels(kernels), pool, budget, {numerics, max_tokens}) {}
 
-kv::State Rig::state() const {
-  return {std::make_shared<kv::Layout>(forward.layout()), const_cast<store::TierStack&>(store),
-          model->digest()};
+kv::State Rig::state() {
+  return {std::make_shared<kv::Layout>(forward.layout()), store, model->digest()};
 }
 
-kv::State Rig::draft_state() const {
-  return {std::make_shared<kv::Layout>(forward.draft_layout()),
-          const_cast<store::TierStack&>(store), model->digest()};
+kv::State Rig::draft_state() {
+  return {std::make_shared<kv::Layout>(forward.draft_layout()), store, model->digest()};
 }
 
 std::vector<float> Rig::logits(const std::vector<std::int32_t>& ids, int chunk) {

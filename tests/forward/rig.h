@@ -21,8 +21,8 @@ struct Rig {
 
   Rig(const std::string& path, forward::Numerics numerics, int threads = 1, int max_tokens = 300,
       const char* kernels = nullptr);
-  kv::State state() const;
-  kv::State draft_state() const;
+  kv::State state();
+  kv::State draft_state();
   std::int64_t vocab() const { return model->config().vocab; }
 
   // Logits of every token, `chunk` tokens a run.
