@@ -2,7 +2,6 @@
 #include "lib/model/model.h"
 
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
 #include "lib/capi/boundary.h"
@@ -66,22 +65,13 @@ void verify_tensors(session::Context& context, const session::Progress& progress
   const model::Model& m = context.model();
   ThreadPool& pool = context.engine().pool();
   session::Turn turn(context.engine().compute_lock(), cancel);
-  std::vector<std::int32_t> experts(static_cast<std::size_t>(m.config().experts));
-  std::iota(experts.begin(), experts.end(), 0);
-  const auto count = static_cast<int>(experts.size());
-  const int layers = static_cast<int>(m.config().layers);
-  for (int layer = 0; layer < layers; ++layer) {
+  const auto layers = static_cast<std::uint64_t>(m.config().layers);
+  m.touch_all(pool, [&](int done) {
     throw_if_cancelled(cancel);
-    m.touch_layer(layer, pool);
-    m.touch_experts(layer, experts.data(), count, pool);
-    const std::uint64_t all = m.tensor_bytes(), share = all / static_cast<std::uint64_t>(layers);
-    if (progress && progress(share * static_cast<std::uint64_t>(layer + 1), all))
+    const std::uint64_t all = m.tensor_bytes(), share = all / layers;
+    if (done > 0 && progress && progress(share * static_cast<std::uint64_t>(done), all))
       throw Error(Code::kCancelled, "cancelled by the progress callback");
-  }
-  m.touch_head(pool);
-  if (m.weights().mtp.empty()) return;
-  m.touch_mtp(pool);
-  m.touch_mtp_experts(experts.data(), count, pool);
+  });
 }
 
 std::shared_ptr<session::Context> open_context(EngineState& engine, const v4i_model_options& o) {

@@ -1,6 +1,8 @@
 // Opens a model folder and keeps note of what was scanned; see model.h.
 #include "lib/model/model.h"
 
+#include <numeric>
+
 #include "lib/base/error.h"
 #include "lib/base/file.h"
 #include "lib/base/thread_pool.h"
@@ -117,6 +119,24 @@ void Model::touch_mtp(ThreadPool& pool) const {
 void Model::touch_mtp_experts(const std::int32_t* experts, int count, ThreadPool& pool) const {
   V4I_CHECK(!weights_.mtp.empty());
   touch_block_experts(config_.layers, weights_.mtp.front().block, experts, count, pool);
+}
+
+void Model::touch_all(ThreadPool& pool, const std::function<void(int)>& before_layer) const {
+  std::vector<std::int32_t> experts(static_cast<std::size_t>(config_.experts));
+  std::iota(experts.begin(), experts.end(), 0);
+  const auto count = static_cast<int>(experts.size());
+  const auto layers = static_cast<int>(config_.layers);
+  for (int layer = 0; layer < layers; ++layer) {
+    if (before_layer) before_layer(layer);
+    touch_layer(layer, pool);
+    touch_experts(layer, experts.data(), count, pool);
+  }
+  if (before_layer) before_layer(layers);
+  touch_head(pool);
+  for (std::int32_t t = 0; t < config_.vocab; ++t) touch_embedding(&t, 1);
+  if (weights_.mtp.empty()) return;
+  touch_mtp(pool);
+  touch_mtp_experts(experts.data(), count, pool);
 }
 
 void Model::touch_embedding(const std::int32_t* tokens, int count) const {

@@ -52,6 +52,9 @@ class Model {
   // The embedding rows of these tokens, each in [0, vocab); a few kilobytes per token,
   // scanned every time.
   void touch_embedding(const std::int32_t* tokens, int count) const;
+  // All of the above: every byte the forward pass may read.  `before_layer` is called
+  // with the number of layers that are done, and at the end; it may throw.
+  void touch_all(ThreadPool& pool, const std::function<void(int)>& before_layer = {}) const;
 
  private:
   Model() = default;

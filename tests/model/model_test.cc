@@ -18,19 +18,7 @@ using test::TempDir;
 
 static void touch_everything(const Model& m) {
   ThreadPool pool(2);
-  std::vector<std::int32_t> experts;
-  for (std::int32_t e = 0; e < m.config().experts; ++e) experts.push_back(e);
-  const int n = static_cast<int>(experts.size());
-  for (int l = 0; l < m.config().layers; ++l) {
-    m.touch_layer(l, pool);
-    m.touch_experts(l, experts.data(), n, pool);
-  }
-  m.touch_head(pool);
-  const std::int32_t tokens[] = {0, static_cast<std::int32_t>(m.config().vocab - 1)};
-  m.touch_embedding(tokens, 2);
-  if (m.weights().mtp.empty()) return;
-  m.touch_mtp(pool);
-  m.touch_mtp_experts(experts.data(), n, pool);
+  m.touch_all(pool);
 }
 
 TEST_CASE("a tiny V4 checkpoint opens and binds every part", "[model]") {

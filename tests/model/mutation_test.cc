@@ -81,19 +81,7 @@ class Mutator {
 // Reads every byte that the forward pass may read.
 void read_all(const Model& m) {
   ThreadPool pool(1);
-  std::vector<std::int32_t> experts;
-  for (std::int32_t e = 0; e < m.config().experts; ++e) experts.push_back(e);
-  const int n = static_cast<int>(experts.size());
-  for (int l = 0; l < m.config().layers; ++l) {
-    m.touch_layer(l, pool);
-    m.touch_experts(l, experts.data(), n, pool);
-  }
-  m.touch_head(pool);
-  for (std::int32_t t = 0; t < m.config().vocab; ++t) m.touch_embedding(&t, 1);
-  if (!m.weights().mtp.empty()) {
-    m.touch_mtp(pool);
-    m.touch_mtp_experts(experts.data(), n, pool);
-  }
+  m.touch_all(pool);
   for (const Block& b : m.weights().layers)
     for (const std::int32_t e : b.ffn.tid2eid) REQUIRE((e >= 0 && e < m.config().experts));
 }
