@@ -9,6 +9,9 @@
 
 namespace v4i::kernels {
 
+const KernelTable kScalarKernels = {"scalar", scalar::linear, scalar::attention,
+                                    scalar::index_scores};
+
 namespace {
 
 struct Candidate {
@@ -34,10 +37,15 @@ bool has_avx512() {
 }
 #endif
 
+#if defined(__x86_64__)
+constexpr KernelTable kAvx512 = {"avx512", avx512::linear, avx512::attention, avx512::index_scores};
+constexpr KernelTable kAvx2 = {"avx2", avx2::linear, avx2::attention, avx2::index_scores};
+#endif
+
 constexpr Candidate kBestFirst[] = {
 #if defined(__x86_64__)
-    {&kAvx512Kernels, has_avx512},
-    {&kAvx2Kernels, has_avx2},
+    {&kAvx512, has_avx512},
+    {&kAvx2, has_avx2},
 #endif
     {&kScalarKernels, always},
 };

@@ -1,14 +1,25 @@
-// The tables that this build holds; each is defined in one file with its own flags.
+// The kernels of each instruction set, one file per set and family of operations; each file
+// has its own compiler flags.  select.cc makes tables of them.
 #pragma once
 
 #include "kernels/kernels.h"
 
 namespace v4i::kernels {
 
-extern const KernelTable kScalarKernels;
+#define V4I_KERNELS(isa)                  \
+  namespace isa {                         \
+  void linear(const LinearArgs& a);       \
+  void attention(const AttentionArgs& a); \
+  void index_scores(const IndexArgs& a);  \
+  }
+V4I_KERNELS(scalar)
 #if defined(__x86_64__)
-extern const KernelTable kAvx2Kernels;
-extern const KernelTable kAvx512Kernels;
+V4I_KERNELS(avx2)
+V4I_KERNELS(avx512)
 #endif
+#undef V4I_KERNELS
+
+// The definition, for tests.
+extern const KernelTable kScalarKernels;
 
 }  // namespace v4i::kernels

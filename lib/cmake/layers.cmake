@@ -33,3 +33,13 @@ function(v4i_layer name)
     target_link_libraries(v4i_${name} INTERFACE v4i_options ${A_LINK})
   endif()
 endfunction()
+
+# v4i_isa(NAME flags...): what kernels/cpu/NAME_*.cc are compiled with.
+function(v4i_isa name)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cpu/${name}_*.cc)
+  set(flags ${ARGN})
+  if(name MATCHES "avx512")  # gcc 12 warns inside its own avx512fintrin.h
+    list(APPEND flags -mprefer-vector-width=512 -Wno-uninitialized -Wno-maybe-uninitialized)
+  endif()
+  set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "${flags}")
+endfunction()

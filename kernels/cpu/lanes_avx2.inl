@@ -1,16 +1,6 @@
-// AVX2 + FMA kernels.  16 lanes are two registers, so that sums are formed in the
-// same order as in the AVX-512 kernels, and with the same bits.
-#if defined(__x86_64__)
-#include <immintrin.h>
-
-#include <cstdint>
-#include <cstring>
-
-#include "kernels/cpu/tables.h"
-#include "kernels/formats.h"
-
-namespace v4i::kernels {
-namespace {
+// AVX2 + FMA: sixteen float32 lanes, for linear.inl, attention.inl and indexer.inl.
+// 16 lanes are two registers, so that sums are formed in the same order as in the
+// AVX-512 kernels, and with the same bits.  Included inside an anonymous namespace.
 
 constexpr int kTokenTile = 1;  // 4 rows x 1 token = 8 of 16 registers hold sums
 
@@ -76,7 +66,7 @@ inline float fold(F16 a) {
   return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));
 }
 
-// 16 e4m3 codes times 2^-kFp8Shift, by way of float16: see avx512.cc.
+// 16 e4m3 codes times 2^-kFp8Shift, by way of float16: see lanes_avx512.inl.
 constexpr int kFp8Shift = 8;
 inline F16 from_fp8(const std::uint8_t* p) {
   const __m256i c = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -111,13 +101,3 @@ inline __m256 bf16_half(const std::uint8_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(u, 16));
 }
 inline F16 from_bf16(const std::uint8_t* p) { return {bf16_half(p), bf16_half(p + 16)}; }
-
-#include "kernels/cpu/vector.inl"
-
-}  // namespace
-
-const KernelTable kAvx2Kernels = {"avx2", linear, attention, index_scores};
-
-}  // namespace v4i::kernels
-
-#endif

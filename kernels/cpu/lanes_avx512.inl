@@ -1,15 +1,5 @@
-// AVX-512 (F, BW, VL, DQ) kernels.
-#if defined(__x86_64__)
-#include <immintrin.h>
-
-#include <cstdint>
-#include <cstring>
-
-#include "kernels/cpu/tables.h"
-#include "kernels/formats.h"
-
-namespace v4i::kernels {
-namespace {
+// AVX-512 (F, BW, VL, DQ): sixteen float32 lanes, for linear.inl, attention.inl and indexer.inl.
+// Included inside an anonymous namespace.
 
 constexpr int kTokenTile = 4;  // 4 rows x 4 tokens = 16 of 32 registers hold sums
 
@@ -94,13 +84,3 @@ inline F16 from_bf16(const std::uint8_t* p) {
   const __m512i u = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(u, 16))};
 }
-
-#include "kernels/cpu/vector.inl"
-
-}  // namespace
-
-const KernelTable kAvx512Kernels = {"avx512", linear, attention, index_scores};
-
-}  // namespace v4i::kernels
-
-#endif

@@ -1,4 +1,4 @@
-// The kernels in terms of F16, sixteen float32 lanes.  Included by one file per
+// The linear kernels in terms of F16, sixteen float32 lanes.  Included by one file per
 // instruction set, inside its anonymous namespace: nothing here has linkage.
 //
 // Order of sums (what makes results independent of company): lane l adds the terms
@@ -20,10 +20,14 @@ inline RowReader row_reader(const Weight& w, std::int64_t r) {
   const auto* data = static_cast<const std::uint8_t*>(w.data);
   const std::int64_t scale_cols = w.block_cols > 0 ? (w.cols + w.block_cols - 1) / w.block_cols : 0;
   switch (w.format) {
-    case Format::kF32: return {&w, data + 4 * r * w.cols, nullptr};
-    case Format::kBF16: return {&w, data + 2 * r * w.cols, nullptr};
-    case Format::kFp8: return {&w, data + r * w.cols, w.scale + r / w.block_rows * scale_cols};
-    case Format::kFp4: return {&w, data + r * (w.cols / 2), w.scale + r * scale_cols};
+    case Format::kF32:
+      return {&w, data + 4 * r * w.cols, nullptr};
+    case Format::kBF16:
+      return {&w, data + 2 * r * w.cols, nullptr};
+    case Format::kFp8:
+      return {&w, data + r * w.cols, w.scale + r / w.block_rows * scale_cols};
+    case Format::kFp4:
+      return {&w, data + r * (w.cols / 2), w.scale + r * scale_cols};
   }
   return {&w, data, nullptr};
 }
@@ -69,20 +73,17 @@ inline F16 codes16(const std::uint8_t* data, std::int64_t k) {
 template <Format kFormat>
 constexpr bool kScaled = kFormat == Format::kFp8 || kFormat == Format::kFp4;
 
-// Scales outside 2^+-100 (never seen in a trained model) take the slow exact way.
-inline bool plain_scale(std::uint8_t code) { return code >= 27 && code <= 227; }
-
-// What codes16 must be multiplied by in a block with this scale: 2^(code - 127).
-template <Format kFormat>
-inline float code_factor(std::uint8_t code) {
-  return power_of_two(code - 127 + (kFormat == Format::kFp8 ? kFp8Shift : 0));
-}
-
 // Scale blocks are multiples of 16 columns: the last column of k's block, or of W.
 template <Format kFormat>
 inline std::int64_t block_end(const Weight& w, std::int64_t k, std::int64_t whole) {
   if constexpr (!kScaled<kFormat>) return whole;
   return k + w.block_cols < whole ? k + w.block_cols : whole;
+}
+
+// What codes16 must be multiplied by in a block with this scale: 2^(code - 127).
+template <Format kFormat>
+inline float code_factor(std::uint8_t code) {
+  return kFormat == Format::kFp8 ? fp8_factor(code) : power_of_two(code - 127);
 }
 
 // ---- linear ---------------------------------------------------------------------
@@ -101,8 +102,7 @@ template <Format kFormat, int kCount>
 [[gnu::noinline]] void odd_block(const RowReader* row, const float* x, std::int64_t k,
                                  std::int64_t end, F16* sum) {
   for (; k < end; k += 16)
-    for (int i = 0; i < kCount; ++i)
-      sum[i] = fma(read_slowly(row[i], k, 16), load(x + k), sum[i]);
+    for (int i = 0; i < kCount; ++i) sum[i] = fma(read_slowly(row[i], k, 16), load(x + k), sum[i]);
 }
 
 // 32 columns of fp4 under one scale: the table of values is scaled, not the values.
@@ -178,8 +178,8 @@ inline void row_to_floats(const RowReader& row, std::int64_t whole, float* out) 
       const bool plain = plain_scale(row.scale[block]);
       const F16 factor = all(plain ? code_factor<kFormat>(row.scale[block]) : 0.0f);
       for (; k < end; k += 16)
-        store(out + k, plain ? mul(codes16<kFormat>(row.data, k), factor)
-                             : read_slowly(row, k, 16));
+        store(out + k,
+              plain ? mul(codes16<kFormat>(row.data, k), factor) : read_slowly(row, k, 16));
     }
   }
 }
@@ -256,175 +256,13 @@ void linear_of(const LinearArgs& a) {
 void linear(const LinearArgs& a) {
   if (a.tokens == 0) return;
   switch (a.w.format) {
-    case Format::kF32: return linear_of<Format::kF32>(a);
-    case Format::kBF16: return linear_of<Format::kBF16>(a);
-    case Format::kFp8: return linear_of<Format::kFp8>(a);
-    case Format::kFp4: return linear_of<Format::kFp4>(a);
-  }
-}
-
-// ---- attention ------------------------------------------------------------------
-
-// exp(x) for x <= 0, within 2 units in the last place; 0 below 2^-126.
-inline F16 exp_negative(F16 x) {
-  const F16 n = nearest(mul(x, all(1.44269504f)));
-  F16 r = fma(n, all(-0.693359375f), x);
-  r = fma(n, all(2.12194440e-4f), r);
-  F16 p = all(1.9875691500e-4f);
-  p = fma(p, r, all(1.3981999507e-3f));
-  p = fma(p, r, all(8.3334519073e-3f));
-  p = fma(p, r, all(4.1665795894e-2f));
-  p = fma(p, r, all(1.6666665459e-1f));
-  p = fma(p, r, all(5.0000001201e-1f));
-  p = add(fma(mul(r, r), p, r), all(1.0f));
-  return keep_above(scale_by(p, maximum(n, all(-126.0f))), x, -87.0f);
-}
-
-inline float exp_negative(float x) {
-  alignas(64) float v[16];
-  store(v, exp_negative(all(x)));
-  return v[0];
-}
-
-inline float code_scale(std::uint8_t code) {
-  return plain_scale(code) ? power_of_two(code - 127) : static_cast<float>(decode_ue8m0(code));
-}
-
-// A stored row as float32.  Packed: (dim - rope) e4m3 | rope bf16 | scales.
-inline void read_kv_row(const RowShape& s, const void* row, float* out) {
-  const auto* bytes = static_cast<const std::uint8_t*>(row);
-  if (!s.packed) {
-    std::memcpy(out, bytes, sizeof(float) * static_cast<std::size_t>(s.dim));
-    return;
-  }
-  const int plain = s.dim - s.rope;
-  const std::uint8_t* scale = bytes + plain + 2 * s.rope;
-  int c = 0;
-  for (; c + 16 <= plain; c += 16) {  // 64 is a multiple of 16: one scale
-    if (plain_scale(scale[c / 64])) {
-      store(out + c, mul(from_fp8(bytes + c), all(code_factor<Format::kFp8>(scale[c / 64]))));
-    } else {
-      for (int i = c; i < c + 16; ++i) out[i] = decode_e4m3(bytes[i]) * code_scale(scale[i / 64]);
-    }
-  }
-  for (; c < plain; ++c) out[c] = decode_e4m3(bytes[c]) * code_scale(scale[c / 64]);
-  const std::uint8_t* tail = bytes + plain;
-  int i = 0;
-  for (; i + 16 <= s.rope; i += 16) store(out + plain + i, from_bf16(tail + 2 * i));
-  for (; i < s.rope; ++i) {
-    std::uint16_t code;
-    std::memcpy(&code, tail + 2 * i, sizeof code);
-    out[plain + i] = decode_bf16(code);
-  }
-}
-
-inline float dot(const float* a, const float* b, int n) {
-  F16 sum = zero();
-  int c = 0;
-  for (; c + 16 <= n; c += 16) sum = fma(load(a + c), load(b + c), sum);
-  if (c < n) sum = fma(load_first(a + c, n - c), load_first(b + c, n - c), sum);
-  return fold(sum);
-}
-
-// out += p * row
-inline void add_scaled(float* out, float p, const float* row, int n) {
-  const F16 v = all(p);
-  int c = 0;
-  for (; c + 16 <= n; c += 16) store(out + c, fma(v, load(row + c), load(out + c)));
-  if (c < n)
-    store_first(out + c, n - c,
-                fma(v, load_first(row + c, n - c), load_first(out + c, n - c)));
-}
-
-// Logits of one head become p; returns 1 / (sum of p and the sink).
-inline float softmax_with_sink(float* logit, std::int64_t rows, float sink, bool round) {
-  float top = logit[0];
-  for (std::int64_t i = 1; i < rows; ++i) top = logit[i] > top ? logit[i] : top;
-  F16 sum = zero();
-  const F16 shift = all(top);
-  for (std::int64_t i = 0; i < rows; i += 16) {
-    const int n = rows - i < 16 ? static_cast<int>(rows - i) : 16;
-    alignas(64) float lane[16];
-    store(lane, exp_negative(sub(load_first(logit + i, n), shift)));
-    const F16 p = load_first(lane, n);
-    sum = add(sum, p);
-    store_first(logit + i, n, round ? rounded_bf16(p) : p);
-  }
-  const float of_sink = sink > top ? 0.0f : exp_negative(sink - top);
-  if (sink > top) {  // exp(sink - top) may be huge: the scalar way
-    const double total = static_cast<double>(fold(sum)) + __builtin_exp(double(sink) - top);
-    return static_cast<float>(1.0 / total);
-  }
-  return 1.0f / (fold(sum) + of_sink);
-}
-
-inline void finish_head(float* out, int dim, float inverse, bool round) {
-  for (int c = 0; c < dim; ++c) {
-    const float o = out[c] * inverse;
-    out[c] = round ? round_bf16(o) : o;
-  }
-}
-
-void attention(const AttentionArgs& a) {
-  const int dim = a.shape.dim;
-  float* key = a.scratch;  // [kAttentionTile, dim], shared by all heads of the call
-  float* logits = a.scratch + kAttentionTile * dim;
-  const std::int64_t stride = a.rows + kAttentionTile;
-  for (std::int64_t i0 = 0; i0 < a.rows; i0 += kAttentionTile) {
-    const std::int64_t n = a.rows - i0 < kAttentionTile ? a.rows - i0 : kAttentionTile;
-    for (std::int64_t i = 0; i < n; ++i) read_kv_row(a.shape, a.row[i0 + i], key + i * dim);
-    for (std::int64_t h = a.head_begin; h < a.head_end; ++h) {
-      float* logit = logits + (h - a.head_begin) * stride + i0;
-      for (std::int64_t i = 0; i < n; ++i)
-        logit[i] = dot(a.q + h * dim, key + i * dim, dim) * a.scale;
-    }
-  }
-  for (std::int64_t h = a.head_begin; h < a.head_end; ++h) {
-    float* logit = logits + (h - a.head_begin) * stride;
-    // The inverse is kept behind the logits: stride has room for it.
-    logit[a.rows] = softmax_with_sink(logit, a.rows, a.sink[h], a.round_bf16);
-    std::memset(a.out + h * dim, 0, sizeof(float) * static_cast<std::size_t>(dim));
-  }
-  for (std::int64_t i0 = 0; i0 < a.rows; i0 += kAttentionTile) {
-    const std::int64_t n = a.rows - i0 < kAttentionTile ? a.rows - i0 : kAttentionTile;
-    for (std::int64_t i = 0; i < n; ++i) read_kv_row(a.shape, a.row[i0 + i], key + i * dim);
-    for (std::int64_t h = a.head_begin; h < a.head_end; ++h) {
-      const float* p = logits + (h - a.head_begin) * stride + i0;
-      for (std::int64_t i = 0; i < n; ++i) add_scaled(a.out + h * dim, p[i], key + i * dim, dim);
-    }
-  }
-  for (std::int64_t h = a.head_begin; h < a.head_end; ++h)
-    finish_head(a.out + h * dim, dim, logits[(h - a.head_begin) * stride + a.rows], a.round_bf16);
-}
-
-// ---- indexer --------------------------------------------------------------------
-
-constexpr int kMaxKeyDim = 512;  // checked when the model is opened
-
-inline void read_key(const IndexArgs& a, const std::uint8_t* bytes, float* out) {
-  if (!a.packed) {
-    std::memcpy(out, bytes, sizeof(float) * static_cast<std::size_t>(a.dim));
-    return;
-  }
-  const std::uint8_t* scale = bytes + a.dim / 2;
-  int c = 0;
-  for (; c + 16 <= a.dim; c += 16)
-    store(out + c, mul(from_fp4(bytes + c / 2), all(code_scale(scale[c / 32]))));
-  for (; c < a.dim; ++c)
-    out[c] = decode_e2m1(bytes[c / 2] >> (c % 2 * 4) & 15u) * code_scale(scale[c / 32]);
-}
-
-void index_scores(const IndexArgs& a) {
-  alignas(64) float key[kMaxKeyDim];
-  for (std::int64_t j = 0; j < a.count; ++j) {
-    read_key(a, a.keys + j * a.key_bytes, key);
-    float score = 0;
-    for (int h = 0; h < a.heads; ++h) {
-      float d = dot(a.q + h * a.dim, key, a.dim);
-      if (a.round_bf16) d = round_bf16(d);
-      const float product = (d > 0 ? d : 0.0f) * a.w[h];
-      score += a.round_bf16 ? round_bf16(product) : product;
-    }
-    a.score[j] = a.round_bf16 ? round_bf16(score) : score;
+    case Format::kF32:
+      return linear_of<Format::kF32>(a);
+    case Format::kBF16:
+      return linear_of<Format::kBF16>(a);
+    case Format::kFp8:
+      return linear_of<Format::kFp8>(a);
+    case Format::kFp4:
+      return linear_of<Format::kFp4>(a);
   }
 }

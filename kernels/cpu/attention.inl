@@ -1,0 +1,120 @@
+// Attention of one query token in terms of F16, sixteen float32 lanes; see linear.inl.
+
+// exp(x) for x <= 0, within 2 units in the last place; 0 below 2^-126.
+inline F16 exp_negative(F16 x) {
+  const F16 n = nearest(mul(x, all(1.44269504f)));
+  F16 r = fma(n, all(-0.693359375f), x);
+  r = fma(n, all(2.12194440e-4f), r);
+  F16 p = all(1.9875691500e-4f);
+  p = fma(p, r, all(1.3981999507e-3f));
+  p = fma(p, r, all(8.3334519073e-3f));
+  p = fma(p, r, all(4.1665795894e-2f));
+  p = fma(p, r, all(1.6666665459e-1f));
+  p = fma(p, r, all(5.0000001201e-1f));
+  p = add(fma(mul(r, r), p, r), all(1.0f));
+  return keep_above(scale_by(p, maximum(n, all(-126.0f))), x, -87.0f);
+}
+
+inline float exp_negative(float x) {
+  alignas(64) float v[16];
+  store(v, exp_negative(all(x)));
+  return v[0];
+}
+
+// A stored row as float32.  Packed: (dim - rope) e4m3 | rope bf16 | scales.
+inline void read_kv_row(const RowShape& s, const void* row, float* out) {
+  const auto* bytes = static_cast<const std::uint8_t*>(row);
+  if (!s.packed) {
+    std::memcpy(out, bytes, sizeof(float) * static_cast<std::size_t>(s.dim));
+    return;
+  }
+  const int plain = s.dim - s.rope;
+  const std::uint8_t* scale = bytes + plain + 2 * s.rope;
+  int c = 0;
+  for (; c + 16 <= plain; c += 16) {  // 64 is a multiple of 16: one scale
+    if (plain_scale(scale[c / 64])) {
+      store(out + c, mul(from_fp8(bytes + c), all(fp8_factor(scale[c / 64]))));
+    } else {
+      for (int i = c; i < c + 16; ++i) out[i] = decode_e4m3(bytes[i]) * code_scale(scale[i / 64]);
+    }
+  }
+  for (; c < plain; ++c) out[c] = decode_e4m3(bytes[c]) * code_scale(scale[c / 64]);
+  const std::uint8_t* tail = bytes + plain;
+  int i = 0;
+  for (; i + 16 <= s.rope; i += 16) store(out + plain + i, from_bf16(tail + 2 * i));
+  for (; i < s.rope; ++i) {
+    std::uint16_t code;
+    std::memcpy(&code, tail + 2 * i, sizeof code);
+    out[plain + i] = decode_bf16(code);
+  }
+}
+
+// out += p * row
+inline void add_scaled(float* out, float p, const float* row, int n) {
+  const F16 v = all(p);
+  int c = 0;
+  for (; c + 16 <= n; c += 16) store(out + c, fma(v, load(row + c), load(out + c)));
+  if (c < n)
+    store_first(out + c, n - c, fma(v, load_first(row + c, n - c), load_first(out + c, n - c)));
+}
+
+// Logits of one head become p; returns 1 / (sum of p and the sink).
+inline float softmax_with_sink(float* logit, std::int64_t rows, float sink, bool round) {
+  float top = logit[0];
+  for (std::int64_t i = 1; i < rows; ++i) top = logit[i] > top ? logit[i] : top;
+  F16 sum = zero();
+  const F16 shift = all(top);
+  for (std::int64_t i = 0; i < rows; i += 16) {
+    const int n = rows - i < 16 ? static_cast<int>(rows - i) : 16;
+    alignas(64) float lane[16];
+    store(lane, exp_negative(sub(load_first(logit + i, n), shift)));
+    const F16 p = load_first(lane, n);
+    sum = add(sum, p);
+    store_first(logit + i, n, round ? rounded_bf16(p) : p);
+  }
+  const float of_sink = sink > top ? 0.0f : exp_negative(sink - top);
+  if (sink > top) {  // exp(sink - top) may be huge: the scalar way
+    const double total = static_cast<double>(fold(sum)) + __builtin_exp(double(sink) - top);
+    return static_cast<float>(1.0 / total);
+  }
+  return 1.0f / (fold(sum) + of_sink);
+}
+
+inline void finish_head(float* out, int dim, float inverse, bool round) {
+  for (int c = 0; c < dim; ++c) {
+    const float o = out[c] * inverse;
+    out[c] = round ? round_bf16(o) : o;
+  }
+}
+
+void attention(const AttentionArgs& a) {
+  const int dim = a.shape.dim;
+  float* key = a.scratch;  // [kAttentionTile, dim], shared by all heads of the call
+  float* logits = a.scratch + kAttentionTile * dim;
+  const std::int64_t stride = a.rows + kAttentionTile;
+  for (std::int64_t i0 = 0; i0 < a.rows; i0 += kAttentionTile) {
+    const std::int64_t n = a.rows - i0 < kAttentionTile ? a.rows - i0 : kAttentionTile;
+    for (std::int64_t i = 0; i < n; ++i) read_kv_row(a.shape, a.row[i0 + i], key + i * dim);
+    for (std::int64_t h = a.head_begin; h < a.head_end; ++h) {
+      float* logit = logits + (h - a.head_begin) * stride + i0;
+      for (std::int64_t i = 0; i < n; ++i)
+        logit[i] = dot(a.q + h * dim, key + i * dim, dim) * a.scale;
+    }
+  }
+  for (std::int64_t h = a.head_begin; h < a.head_end; ++h) {
+    float* logit = logits + (h - a.head_begin) * stride;
+    // The inverse is kept behind the logits: stride has room for it.
+    logit[a.rows] = softmax_with_sink(logit, a.rows, a.sink[h], a.round_bf16);
+    std::memset(a.out + h * dim, 0, sizeof(float) * static_cast<std::size_t>(dim));
+  }
+  for (std::int64_t i0 = 0; i0 < a.rows; i0 += kAttentionTile) {
+    const std::int64_t n = a.rows - i0 < kAttentionTile ? a.rows - i0 : kAttentionTile;
+    for (std::int64_t i = 0; i < n; ++i) read_kv_row(a.shape, a.row[i0 + i], key + i * dim);
+    for (std::int64_t h = a.head_begin; h < a.head_end; ++h) {
+      const float* p = logits + (h - a.head_begin) * stride + i0;
+      for (std::int64_t i = 0; i < n; ++i) add_scaled(a.out + h * dim, p[i], key + i * dim, dim);
+    }
+  }
+  for (std::int64_t h = a.head_begin; h < a.head_end; ++h)
+    finish_head(a.out + h * dim, dim, logits[(h - a.head_begin) * stride + a.rows], a.round_bf16);
+}

@@ -1,0 +1,26 @@
+// AVX-512 (F, BW, VL, DQ): attention.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/cpu/tables.h"
+#include "kernels/formats.h"
+
+namespace v4i::kernels {
+namespace {
+
+// clang-format off
+#include "kernels/cpu/lanes_avx512.inl"
+#include "kernels/cpu/scales.inl"
+#include "kernels/cpu/attention.inl"
+// clang-format on
+
+}  // namespace
+
+void avx512::attention(const AttentionArgs& a) { kernels::attention(a); }
+
+}  // namespace v4i::kernels
+
+#endif

@@ -1,0 +1,31 @@
+// Indexer scores in terms of F16, sixteen float32 lanes; see linear.inl.
+
+constexpr int kMaxKeyDim = 512;  // checked when the model is opened
+
+inline void read_key(const IndexArgs& a, const std::uint8_t* bytes, float* out) {
+  if (!a.packed) {
+    std::memcpy(out, bytes, sizeof(float) * static_cast<std::size_t>(a.dim));
+    return;
+  }
+  const std::uint8_t* scale = bytes + a.dim / 2;
+  int c = 0;
+  for (; c + 16 <= a.dim; c += 16)
+    store(out + c, mul(from_fp4(bytes + c / 2), all(code_scale(scale[c / 32]))));
+  for (; c < a.dim; ++c)
+    out[c] = decode_e2m1(bytes[c / 2] >> (c % 2 * 4) & 15u) * code_scale(scale[c / 32]);
+}
+
+void index_scores(const IndexArgs& a) {
+  alignas(64) float key[kMaxKeyDim];
+  for (std::int64_t j = 0; j < a.count; ++j) {
+    read_key(a, a.keys + j * a.key_bytes, key);
+    float score = 0;
+    for (int h = 0; h < a.heads; ++h) {
+      float d = dot(a.q + h * a.dim, key, a.dim);
+      if (a.round_bf16) d = round_bf16(d);
+      const float product = (d > 0 ? d : 0.0f) * a.w[h];
+      score += a.round_bf16 ? round_bf16(product) : product;
+    }
+    a.score[j] = a.round_bf16 ? round_bf16(score) : score;
+  }
+}

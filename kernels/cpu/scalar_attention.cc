@@ -1,0 +1,59 @@
+// The scalar kernels: the definition of attention.  Written to be read, with sums in double, so
+// that every faster kernel is the less exact side of a comparison.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/cpu/tables.h"
+#include "kernels/formats.h"
+#include "kernels/quant.h"
+
+namespace v4i::kernels {
+
+namespace {
+
+void read_row(const RowShape& s, const void* row, float* out) {
+  if (s.packed)
+    unpack_row(static_cast<const std::uint8_t*>(row), s.dim, s.rope, out);
+  else
+    std::memcpy(out, row, sizeof(float) * static_cast<std::size_t>(s.dim));
+}
+
+void attention_head(const AttentionArgs& a, std::int64_t head) {
+  const int dim = a.shape.dim;
+  const float* q = a.q + head * dim;
+  float* out = a.out + head * dim;
+  float* key = a.scratch;
+  float* logit = a.scratch + dim;
+  float top = -INFINITY;
+  for (std::int64_t i = 0; i < a.rows; ++i) {
+    read_row(a.shape, a.row[i], key);
+    double dot = 0;
+    for (int c = 0; c < dim; ++c) dot += static_cast<double>(q[c]) * key[c];
+    logit[i] = static_cast<float>(dot) * a.scale;
+    top = std::max(top, logit[i]);
+  }
+  double total = std::exp(static_cast<double>(a.sink[head]) - top);
+  for (std::int64_t i = 0; i < a.rows; ++i) {
+    const double p = std::exp(static_cast<double>(logit[i]) - top);
+    total += p;
+    logit[i] = a.round_bf16 ? round_bf16(static_cast<float>(p)) : static_cast<float>(p);
+  }
+  std::fill(out, out + dim, 0.0f);
+  for (std::int64_t i = 0; i < a.rows; ++i) {
+    read_row(a.shape, a.row[i], key);
+    for (int c = 0; c < dim; ++c) out[c] += logit[i] * key[c];
+  }
+  for (int c = 0; c < dim; ++c) {
+    const float o = out[c] / static_cast<float>(total);
+    out[c] = a.round_bf16 ? round_bf16(o) : o;
+  }
+}
+
+}  // namespace
+
+void scalar::attention(const AttentionArgs& a) {
+  for (std::int64_t h = a.head_begin; h < a.head_end; ++h) attention_head(a, h);
+}
+
+}  // namespace v4i::kernels

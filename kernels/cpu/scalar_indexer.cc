@@ -1,0 +1,43 @@
+// The scalar kernels: the definition of indexer.  Written to be read, with sums in double, so
+// that every faster kernel is the less exact side of a comparison.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/cpu/tables.h"
+#include "kernels/formats.h"
+
+namespace v4i::kernels {
+
+namespace {
+
+double key_value(const IndexArgs& a, const std::uint8_t* key, int c) {
+  if (a.packed) {
+    const double scale = decode_ue8m0(key[a.dim / 2 + c / 32]);
+    return decode_e2m1(key[c / 2] >> (c % 2 * 4) & 15u) * scale;
+  }
+  float v;
+  std::memcpy(&v, key + 4 * c, sizeof v);
+  return v;
+}
+
+}  // namespace
+
+void scalar::index_scores(const IndexArgs& a) {
+  for (std::int64_t j = 0; j < a.count; ++j) {
+    const std::uint8_t* key = a.keys + j * a.key_bytes;
+    double score = 0;
+    for (int h = 0; h < a.heads; ++h) {
+      double dot = 0;
+      for (int c = 0; c < a.dim; ++c) dot += a.q[h * a.dim + c] * key_value(a, key, c);
+      float d = static_cast<float>(dot);
+      if (a.round_bf16) d = round_bf16(d);
+      const float product = std::max(d, 0.0f) * a.w[h];
+      score += a.round_bf16 ? round_bf16(product) : product;
+    }
+    const float s = static_cast<float>(score);
+    a.score[j] = a.round_bf16 ? round_bf16(s) : s;
+  }
+}
+
+}  // namespace v4i::kernels

@@ -1,0 +1,41 @@
+// Matrix times activations, weights in the formats of the official checkpoints.  Spec 1.3.
+#pragma once
+
+#include <cstdint>
+
+namespace v4i::kernels {
+
+enum class Format { kF32, kBF16, kFp8, kFp4 };
+
+// W of y = W x, row-major [rows, cols].
+//   kFp8  e4m3 codes; scale [ceil(rows / block_rows)][ceil(cols / block_cols)] ue8m0
+//   kFp4  cols / 2 bytes a row, low nibble first; scale [rows][cols / 32] ue8m0
+struct Weight {
+  Format format;
+  std::int64_t rows, cols;
+  const void* data;
+  const std::uint8_t* scale;
+  int block_rows, block_cols;
+};
+
+// y[t, r] = sum_k W[r, k] x[t, k] for t < tokens and r in [row_begin, row_end).
+// Float32 accumulation in an order that depends on cols alone.
+struct LinearArgs {
+  Weight w;
+  std::int64_t row_begin, row_end;
+  const float* x;  // [*, x_stride]
+  std::int64_t x_stride;
+  const std::int32_t* x_row;  // token t reads row x_row[t] of x; null: row t
+  float* y;                   // [tokens, y_stride], column r - y_begin is W's row r
+  std::int64_t y_stride;
+  std::int64_t tokens;
+  bool round_bf16;  // round results to bf16
+  float* scratch;   // linear_scratch_floats(cols) floats, private to the thread
+  std::int64_t y_begin = 0;
+};
+constexpr std::int64_t kLinearRows = 8;  // rows dequantised together
+constexpr std::int64_t linear_scratch_floats(std::int64_t cols) {
+  return kLinearRows * ((cols + 15) / 16 * 16);
+}
+
+}  // namespace v4i::kernels
