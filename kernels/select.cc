@@ -35,15 +35,21 @@ bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
-#endif
 
-#if defined(__x86_64__)
+bool has_avx512bf16() {
+  return has_avx512() && __builtin_cpu_supports("avx512bf16") &&
+         __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+}
+
+constexpr KernelTable kAvx512Bf16 = {"avx512bf16", avx512bf16::linear, avx512bf16::attention,
+                                     avx512bf16::index_scores};
 constexpr KernelTable kAvx512 = {"avx512", avx512::linear, avx512::attention, avx512::index_scores};
 constexpr KernelTable kAvx2 = {"avx2", avx2::linear, avx2::attention, avx2::index_scores};
 #endif
 
 constexpr Candidate kBestFirst[] = {
 #if defined(__x86_64__)
+    {&kAvx512Bf16, has_avx512bf16},
     {&kAvx512, has_avx512},
     {&kAvx2, has_avx2},
 #endif

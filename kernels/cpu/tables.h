@@ -16,6 +16,7 @@ V4I_KERNELS(scalar)
 #if defined(__x86_64__)
 V4I_KERNELS(avx2)
 V4I_KERNELS(avx512)
+V4I_KERNELS(avx512bf16)  // and VBMI, VNNI
 #endif
 #undef V4I_KERNELS
 
