@@ -1,8 +1,13 @@
 // The linear kernels at the shapes of V4-Flash, one thread.
 //
 // One token is bound by memory: bytes per second, next to "read", which sums a buffer
-// of the same size.  64 tokens are bound by arithmetic: flops per second.
+// of the same size.  12 tokens are what an expert gets of a prompt of 512; 512 are bound by
+// arithmetic: flops per second, next to "dot_peak".
 #include <benchmark/benchmark.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include <cstdint>
 #include <cstring>
@@ -57,17 +62,18 @@ void linear(benchmark::State& state, const char* isa, Format format) {
   const std::vector<float> x(static_cast<std::size_t>(tokens * cols), 0.5f);
   std::vector<float> y(static_cast<std::size_t>(tokens * rows));
   std::vector<float> scratch(static_cast<std::size_t>(linear_scratch_floats(cols)));
-  const LinearArgs args{{format, rows, cols, codes().data(), scale.data(), block_rows, block_cols},
-                        0,
-                        rows,
-                        x.data(),
-                        cols,
-                        nullptr,
-                        y.data(),
-                        rows,
-                        tokens,
-                        false,
-                        scratch.data()};
+  LinearArgs args{{format, rows, cols, codes().data(), scale.data(), block_rows, block_cols},
+                  0,
+                  rows,
+                  x.data(),
+                  cols,
+                  nullptr,
+                  y.data(),
+                  rows,
+                  tokens,
+                  false,
+                  scratch.data()};
+  args.bf16_x = true;  // as in native numerics
   for (auto _ : state) {
     table->linear(args);
     benchmark::DoNotOptimize(y.data());
@@ -93,12 +99,32 @@ void read(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * kBytes);
 }
 
+#if defined(__x86_64__)
+// What the matrix unit can do: sixteen chains of bf16 dot products that stay in registers.
+__attribute__((target("avx512f,avx512bf16"))) void dot_peak(benchmark::State& state) {
+  if (!__builtin_cpu_supports("avx512bf16")) return state.SkipWithError("no bf16 dot product here");
+  __m512 sum[16];
+  for (__m512& v : sum) v = _mm512_setzero_ps();
+  const __m512bh one = (__m512bh)_mm512_set1_epi16(0x3f80);
+  for (auto _ : state)
+    for (int n = 0; n < 4096; ++n)
+      for (__m512& v : sum) asm volatile("vdpbf16ps %1, %1, %0" : "+v"(v) : "v"(one));
+  state.counters["flops"] = benchmark::Counter(
+      static_cast<double>(state.iterations()) * 4096 * 16 * 64, benchmark::Counter::kIsRate);
+}
+BENCHMARK(dot_peak);
+#endif
+
 BENCHMARK(read)->Unit(benchmark::kMillisecond);
 #define V4I_LINEAR(isa, name, format)                   \
   BENCHMARK_CAPTURE(linear, isa##_##name, #isa, format) \
       ->Args({4096, 1})                                 \
-      ->Args({4096, 64})                                \
+      ->Args({4096, 12})                                \
+      ->Args({4096, 512})                               \
       ->Unit(benchmark::kMillisecond)
+V4I_LINEAR(avx512bf16, fp8, Format::kFp8);
+V4I_LINEAR(avx512bf16, fp4, Format::kFp4);
+V4I_LINEAR(avx512bf16, bf16, Format::kBF16);
 V4I_LINEAR(avx512, fp8, Format::kFp8);
 V4I_LINEAR(avx512, fp4, Format::kFp4);
 V4I_LINEAR(avx512, bf16, Format::kBF16);

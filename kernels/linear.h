@@ -32,10 +32,20 @@ struct LinearArgs {
   bool round_bf16;  // round results to bf16
   float* scratch;   // linear_scratch_floats(cols) floats, private to the thread
   std::int64_t y_begin = 0;
+  bool bf16_x = false;  // every value of x is a bf16 value (native numerics)
 };
-constexpr std::int64_t kLinearRows = 8;  // rows dequantised together
+constexpr std::int64_t kLinearRows = 8;     // rows dequantised together
+constexpr std::int64_t kLinearBlock = 128;  // columns of a partial sum in bf16 arithmetic
+
+// Tokens that are packed together: as bf16 they stay in a second-level cache.
+constexpr std::int64_t linear_tokens(std::int64_t cols) {
+  const std::int64_t fit = (std::int64_t{256} << 10) / (cols > 0 ? cols : 1) / 3 * 3;
+  return fit < 6 ? 6 : fit > 96 ? 96 : fit;
+}
 constexpr std::int64_t linear_scratch_floats(std::int64_t cols) {
-  return kLinearRows * ((cols + 15) / 16 * 16);
+  const std::int64_t rows = kLinearRows * ((cols + 15) / 16 * 16);
+  const std::int64_t packed = (4 + linear_tokens(cols)) * cols / 2;
+  return rows > packed ? rows : packed;
 }
 
 }  // namespace v4i::kernels

@@ -65,11 +65,11 @@ struct RandomWeight {
 };
 
 std::vector<float> run_linear(const KernelTable& k, const Weight& w, const std::vector<float>& x,
-                              std::int64_t tokens, bool round = false) {
+                              std::int64_t tokens, bool round = false, bool bf16_x = false) {
   std::vector<float> y(std::size_t(tokens * w.rows), NAN);
   std::vector<float> scratch(std::size_t(linear_scratch_floats(w.cols)));
-  k.linear(
-      {w, 0, w.rows, x.data(), w.cols, nullptr, y.data(), w.rows, tokens, round, scratch.data()});
+  k.linear({w, 0, w.rows, x.data(), w.cols, nullptr, y.data(), w.rows, tokens, round,
+            scratch.data(), 0, bf16_x});
   return y;
 }
 
@@ -119,18 +119,57 @@ TEST_CASE("linear agrees with the scalar kernel at every edge", "[kernels][linea
   }
 }
 
+namespace {
+
+std::vector<float> bf16_normal(std::size_t n, unsigned seed) {
+  std::vector<float> x = normal(n, seed);
+  for (float& v : x) v = round_bf16(v);
+  return x;
+}
+
+}  // namespace
+
+TEST_CASE("linear of bf16 activations agrees with the scalar kernel", "[kernels][linear]") {
+  for (const KernelTable* table : tables()) {
+    for (Format f : {Format::kBF16, Format::kFp8, Format::kFp4}) {
+      for (std::int64_t rows : {1, 3, 4, 6, 9}) {
+        for (std::int64_t cols : {128, 256, 300, 1152}) {
+          RandomWeight w(f, rows, cols, 128, unsigned(rows * 1000 + cols));
+          if (!w.scale.empty()) w.scale.back() = 190;  // one row on the way of odd scales
+          for (std::int64_t tokens : {1, 2, 3, 5, 100}) {
+            CAPTURE(table->name, int(f), rows, cols, tokens);
+            auto x = bf16_normal(std::size_t(tokens * cols), 3);
+            const auto want = run_linear(kScalarKernels, w.w, x, tokens);
+            const auto got = run_linear(*table, w.w, x, tokens, false, true);
+            for (float& v : x) v = std::fabs(v);
+            const auto sums = run_linear(kScalarKernels, magnitudes(w).w, x, tokens);
+            double worst = -1;  // the bound of the test above
+            for (std::size_t i = 0; i < want.size(); ++i)
+              worst = std::max(worst, std::fabs(double(got[i]) - want[i]) -
+                                          2.0 * double(cols) * 0x1p-24 * sums[i]);
+            REQUIRE(worst <= 0);
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("linear gives a token the same bits alone and in company", "[kernels][linear]") {
   for (const KernelTable* table : tables()) {
     for (Format f : {Format::kF32, Format::kBF16, Format::kFp8, Format::kFp4}) {
-      for (std::int64_t cols : {130, 256}) {
-        const RandomWeight w(f, 45, cols, 128, 5);
-        const auto x = normal(std::size_t(9 * cols), 4);
-        const auto all = run_linear(*table, w.w, x, 9, true);
-        for (int t = 0; t < 9; ++t) {
-          const std::vector<float> one(x.begin() + t * cols, x.begin() + (t + 1) * cols);
-          const auto alone = run_linear(*table, w.w, one, 1, true);
-          CAPTURE(table->name, int(f), cols, t);
-          REQUIRE(std::memcmp(alone.data(), &all[std::size_t(t) * 45], 45 * 4) == 0);
+      for (std::int64_t cols : {130, 256, 4096}) {
+        for (bool bf16 : {false, true}) {
+          RandomWeight w(f, 45, cols, 128, 5);
+          for (std::size_t i = 0; i < w.scale.size(); ++i) w.scale[i] = std::uint8_t(64 + i % 128);
+          const auto x = bf16_normal(std::size_t(9 * cols), 4);
+          const auto all = run_linear(*table, w.w, x, 9, false, bf16);
+          for (int t = 0; t < 9; ++t) {
+            const std::vector<float> one(x.begin() + t * cols, x.begin() + (t + 1) * cols);
+            const auto alone = run_linear(*table, w.w, one, 1, false, bf16);
+            CAPTURE(table->name, int(f), cols, bf16, t);
+            REQUIRE(std::memcmp(alone.data(), &all[std::size_t(t) * 45], 45 * 4) == 0);
+          }
         }
       }
     }
@@ -159,11 +198,13 @@ TEST_CASE(
           if (flush) _mm_setcsr(old | 0x8040);
 #endif
           const float got = run_linear(*table, w, x, 1)[0];
+          const float bf16 = run_linear(*table, w, x, 1, false, true)[0];
 #if defined(__x86_64__)
           _mm_setcsr(old);
 #endif
           CAPTURE(table->name, scale, c, flush);
           REQUIRE(double(got) == want);
+          REQUIRE(double(bf16) == want);
         }
       }
     }

@@ -1,0 +1,146 @@
+// Weights to bf16 in registers, for the AVX-512-BF16 kernels.  Included inside an anonymous
+// namespace: nothing here has linkage.
+//
+// vdpbf16ps reads bf16 subnormals as zero, so fp8 codes are looked up, never shifted into place.
+// 128 columns become four registers of 32 words, in the order that decoding leaves behind:
+//   natural  word i of register j is column 32 j + i           bf16
+//   halves   columns of a 16-column group alternate between    fp8
+//            registers 0 and 1 (2 and 3) by eights
+//   nibbles  word i of register j is column 4 i + j            fp4
+// x is packed in the same order, so that every product meets its partner.
+
+struct Words {
+  __m512i v[4];
+};
+
+// ---- fp4 ------------------------------------------------------------------------
+
+// vpermw looks at five bits of a word: a nibble and one bit of the next.
+inline __m512i fp4_table() {
+  const __m512i t = _mm512_broadcast_i64x4(_mm256_setr_epi16(
+      0, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, short(0x8000), short(0xbf00),
+      short(0xbf80), short(0xbfc0), short(0xc000), short(0xc040), short(0xc080), short(0xc0c0)));
+  return t;
+}
+
+inline __m512i load64(const void* p) { return _mm512_loadu_si512(p); }
+
+// 64 bytes: 128 codes.
+inline Words words_fp4(__m512i v, __m512i table) {
+  return {{_mm512_permutexvar_epi16(v, table),
+           _mm512_permutexvar_epi16(_mm512_srli_epi16(v, 4), table),
+           _mm512_permutexvar_epi16(_mm512_srli_epi16(v, 8), table),
+           _mm512_permutexvar_epi16(_mm512_srli_epi16(v, 12), table)}};
+}
+
+// The four scales of 128 columns: 128-bit lane l holds block l, as every register of words_fp4
+// does.  Bytes to byte 3 of each dword, then one bit down: an exponent field.
+inline __m512i spread_scales() {
+  return _mm512_setr_epi32(0x00808080, 0x00808080, 0x00808080, 0x00808080, 0x01808080, 0x01808080,
+                           0x01808080, 0x01808080, 0x02808080, 0x02808080, 0x02808080, 0x02808080,
+                           0x03808080, 0x03808080, 0x03808080, 0x03808080);
+}
+
+inline __m512i four_scales(const std::uint8_t* s, __m512i spread) {
+  std::int32_t four;
+  std::memcpy(&four, s, sizeof four);
+  return _mm512_srli_epi32(_mm512_shuffle_epi8(_mm512_set1_epi32(four), spread), 1);
+}
+
+// ---- fp8 ------------------------------------------------------------------------
+
+struct Fp8Tables {
+  alignas(64) std::uint8_t low[128], high[128];  // bytes of the bf16 of code c, without sign
+};
+
+constexpr std::uint16_t bf16_of_e4m3(int c) {
+  int e = c >> 3, m = c & 7;
+  if (c == 0) return 0;
+  if (c == 127) return 0x7fc0;
+  if (e == 0) {  // m 2^-9: move the leading bit up
+    e = 1;
+    while (m < 8) {
+      m *= 2;
+      --e;
+    }
+    m -= 8;
+  }
+  return static_cast<std::uint16_t>((e - 7 + 127) << 7 | m << 4);
+}
+
+constexpr Fp8Tables make_fp8_tables() {
+  Fp8Tables t{};
+  for (int c = 0; c < 128; ++c) {
+    t.low[c] = static_cast<std::uint8_t>(bf16_of_e4m3(c) & 255);
+    t.high[c] = static_cast<std::uint8_t>(bf16_of_e4m3(c) >> 8);
+  }
+  return t;
+}
+constexpr Fp8Tables kFp8Tables = make_fp8_tables();
+
+struct Fp8Decoder {
+  __m512i low[2], high[2];
+};
+
+inline Fp8Decoder fp8_decoder() {
+  const Fp8Tables& t = kFp8Tables;
+  return {{load64(t.low), load64(t.low + 64)}, {load64(t.high), load64(t.high + 64)}};
+}
+
+// 64 codes to the registers 2 h and 2 h + 1.
+inline void words_fp8(__m512i v, const Fp8Decoder& d, __m512i* out) {
+  const __m512i low = _mm512_permutex2var_epi8(d.low[0], v, d.low[1]);
+  const __m512i high = _mm512_ternarylogic_epi32(_mm512_permutex2var_epi8(d.high[0], v, d.high[1]),
+                                                 v, _mm512_set1_epi8(char(0x80)), 0xf8);
+  out[0] = _mm512_unpacklo_epi8(low, high);
+  out[1] = _mm512_unpackhi_epi8(low, high);
+}
+
+// ---- x --------------------------------------------------------------------------
+
+// 128 float32 columns, all bf16 values, to four registers in the order of a format.
+inline Words natural(const float* x) {
+  Words w;
+  for (int j = 0; j < 4; ++j)
+    w.v[j] =
+        (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + 32 * j + 16), _mm512_loadu_ps(x + 32 * j));
+  return w;
+}
+
+struct Order {
+  alignas(64) std::uint16_t word[2][32];
+};
+
+constexpr Order make_halves() {
+  Order o{};
+  for (int j = 0; j < 2; ++j)
+    for (int i = 0; i < 32; ++i) o.word[j][i] = std::uint16_t(i / 8 * 16 + 8 * j + i % 8);
+  return o;
+}
+constexpr Order kHalves = make_halves();
+
+inline Words halves(const Words& n) {
+  const __m512i a = load64(kHalves.word[0]), b = load64(kHalves.word[1]);
+  return {
+      {_mm512_permutex2var_epi16(n.v[0], a, n.v[1]), _mm512_permutex2var_epi16(n.v[0], b, n.v[1]),
+       _mm512_permutex2var_epi16(n.v[2], a, n.v[3]), _mm512_permutex2var_epi16(n.v[2], b, n.v[3])}};
+}
+
+// Every second word of two registers: evens or odds of 64 columns.
+constexpr Order make_alternate() {
+  Order o{};
+  for (int j = 0; j < 2; ++j)
+    for (int i = 0; i < 32; ++i) o.word[j][i] = std::uint16_t(2 * i + j);
+  return o;
+}
+constexpr Order kAlternate = make_alternate();
+
+inline Words nibbles(const Words& n) {
+  const __m512i even = load64(kAlternate.word[0]), odd = load64(kAlternate.word[1]);
+  const __m512i e0 = _mm512_permutex2var_epi16(n.v[0], even, n.v[1]);
+  const __m512i e1 = _mm512_permutex2var_epi16(n.v[2], even, n.v[3]);
+  const __m512i o0 = _mm512_permutex2var_epi16(n.v[0], odd, n.v[1]);
+  const __m512i o1 = _mm512_permutex2var_epi16(n.v[2], odd, n.v[3]);
+  return {{_mm512_permutex2var_epi16(e0, even, e1), _mm512_permutex2var_epi16(o0, even, o1),
+           _mm512_permutex2var_epi16(e0, odd, e1), _mm512_permutex2var_epi16(o0, odd, o1)}};
+}
