@@ -126,7 +126,7 @@ void project_out(Pass& p, const model::Attention& a) {
       const std::int64_t g = u / parts, r = u % parts * kRows;
       p.kernels.linear({weight_of(a.wo_a), g * c.o_lora + r,
                         g * c.o_lora + std::min(r + kRows, c.o_lora), w.o.data() + g * width, heads,
-                        nullptr, w.z.data(), rows, p.n(), p.native, scratch});
+                        nullptr, w.z.data(), rows, p.n(), p.native, scratch, 0, p.native});
     }
   });
   const float* z = quantised(p, w.z.data(), p.n(), rows, w.zq.data());

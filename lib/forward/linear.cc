@@ -36,8 +36,9 @@ kernels::Weight weight_of(const model::Linear& w) {
 void linear(Pass& p, const model::Linear& w, const float* x, std::int64_t x_stride, std::int64_t n,
             float* y, std::int64_t y_stride, bool round) {
   constexpr std::int64_t kRows = kernels::kLinearRows;
-  kernels::LinearArgs args{weight_of(w),      0,      0, x, x_stride, nullptr, y, y_stride, n,
-                           round && p.native, nullptr};
+  kernels::LinearArgs args{weight_of(w), 0, 0,        x, x_stride,
+                           nullptr,      y, y_stride, n, round && p.native,
+                           nullptr,      0, p.native};
   p.pool.run((w.rows + kRows - 1) / kRows, [&](std::int64_t begin, std::int64_t end, int thread) {
     kernels::LinearArgs a = args;
     a.row_begin = begin * kRows;

@@ -93,7 +93,8 @@ void up_rows(Pass& p, const Group& g, const float* x, std::int64_t r0, std::int6
   float* gate = p.w.gate.data() + g.begin * width;
   float* up = p.w.up.data() + g.begin * width;
   kernels::LinearArgs args{
-      weight_of(g.expert->w1), r0, r1, x, c.width, g.token, gate, width, n, p.native, scratch};
+      weight_of(g.expert->w1), r0, r1, x, c.width, g.token, gate, width, n, p.native, scratch, 0,
+      p.native};
   p.kernels.linear(args);
   args.w = weight_of(g.expert->w3);
   args.y = up;
@@ -113,7 +114,7 @@ void down_rows(Pass& p, const Group& g, std::int64_t r0, std::int64_t r1, Thread
   const std::int64_t n = g.end - g.begin, rows = r1 - r0;
   p.kernels.linear({weight_of(g.expert->w2), r0, r1, p.w.gate.data() + g.begin * c.expert_width,
                     c.expert_width, nullptr, scratch.down.data(), rows, n, p.native,
-                    scratch.linear.data(), r0});
+                    scratch.linear.data(), r0, p.native});
   for (std::int64_t i = 0; i < n; ++i) {
     float* out = p.w.out.data() + (g.token != nullptr ? g.token[i] : i) * c.width;
     for (std::int64_t r = 0; r < rows; ++r) out[r0 + r] += scratch.down[std::size_t(i * rows + r)];

@@ -57,8 +57,9 @@ TEST_CASE("every kernel table gives the oracle's exact logits", "[forward][parit
 // Two summation orders differ in the last bit of a float32; where that decides a
 // rounding to bf16, fp8 or fp4, or a top-k swap, a token differs visibly, and later
 // tokens that attend to it.  So native is compared layer by layer, each fed with the
-// oracle's own input: most tokens are equal bit for bit, and where no row selection
-// amplifies a flip the mean difference stays below 1e-3.
+// oracle's own input: most tokens are equal bit for bit, half of the layers differ by less than
+// 1e-3 in the mean, and a flip in a KV row, which a whole window of tokens then sees, costs less
+// than 5e-3 where no row selection amplifies it.
 TEST_CASE("native layers fed with the oracle's input give the oracle's output",
           "[forward][parity][native]") {
   std::size_t equal = 0, tokens = 0;
@@ -83,7 +84,7 @@ TEST_CASE("native layers fed with the oracle's input give the oracle's output",
       }
       means.push_back(difference / size);
       CAPTURE(seed, layer);
-      CHECK(difference / size < (rig.model->plan().layers[layer].indexer ? 2e-2 : 1e-3));
+      CHECK(difference / size < (rig.model->plan().layers[layer].indexer ? 2e-2 : 5e-3));
     }
   }
   std::sort(means.begin(), means.end());
@@ -91,7 +92,7 @@ TEST_CASE("native layers fed with the oracle's input give the oracle's output",
                                   << " tokens equal bit for bit; mean relative difference median "
                                   << means[means.size() / 2] << ", worst " << means.back());
   CHECK(means[means.size() / 2] < 1e-3);
-  CHECK(2 * equal > tokens);
+  CHECK(5 * equal > 3 * tokens);
 }
 
 TEST_CASE("the MTP block gives the oracle's logits", "[forward][mtp]") {
