@@ -45,6 +45,8 @@ constexpr KernelTable kAvx512Bf16 = {"avx512bf16", avx512bf16::linear, avx512bf1
                                      avx512bf16::index_scores};
 constexpr KernelTable kAvx512 = {"avx512", avx512::linear, avx512::attention, avx512::index_scores};
 constexpr KernelTable kAvx2 = {"avx2", avx2::linear, avx2::attention, avx2::index_scores};
+#elif defined(__aarch64__)
+constexpr KernelTable kNeon = {"neon", neon::linear, neon::attention, neon::index_scores};
 #endif
 
 constexpr Candidate kBestFirst[] = {
@@ -52,6 +54,8 @@ constexpr Candidate kBestFirst[] = {
     {&kAvx512Bf16, has_avx512bf16},
     {&kAvx512, has_avx512},
     {&kAvx2, has_avx2},
+#elif defined(__aarch64__)
+    {&kNeon, always},
 #endif
     {&kScalarKernels, always},
 };

@@ -3,6 +3,7 @@
 // AVX-512 kernels, and with the same bits.  Included inside an anonymous namespace.
 
 constexpr int kTokenTile = 1;  // 4 rows x 1 token = 8 of 16 registers hold sums
+constexpr int kRowTile = 8;    // rows that one token alone meets together
 
 struct F16 {
   __m256 lo, hi;

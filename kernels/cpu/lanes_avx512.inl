@@ -2,6 +2,7 @@
 // Included inside an anonymous namespace.
 
 constexpr int kTokenTile = 4;  // 4 rows x 4 tokens = 16 of 32 registers hold sums
+constexpr int kRowTile = 8;    // rows that one token alone meets together
 
 struct F16 {
   __m512 v;

@@ -239,7 +239,7 @@ template <Format kFormat>
 void linear_of(const LinearArgs& a) {
   std::int64_t r = a.row_begin;
   if (a.tokens == 1) {
-    for (; r + kRows <= a.row_end; r += kRows) rows_times_token<kFormat, kRows>(a, r, 0);
+    for (; r + kRowTile <= a.row_end; r += kRowTile) rows_times_token<kFormat, kRowTile>(a, r, 0);
     for (; r < a.row_end; ++r) rows_times_token<kFormat, 1>(a, r, 0);
     return;
   }

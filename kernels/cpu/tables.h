@@ -17,6 +17,8 @@ V4I_KERNELS(scalar)
 V4I_KERNELS(avx2)
 V4I_KERNELS(avx512)
 V4I_KERNELS(avx512bf16)  // and VBMI, VNNI
+#elif defined(__aarch64__)
+V4I_KERNELS(neon)
 #endif
 #undef V4I_KERNELS
 

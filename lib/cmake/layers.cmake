@@ -34,8 +34,12 @@ function(v4i_layer name)
   endif()
 endfunction()
 
-# v4i_isa(NAME flags...): what kernels/cpu/NAME_*.cc are compiled with.
-function(v4i_isa name)
+# v4i_isa(NAME PROCESSOR flags...): what kernels/cpu/NAME_*.cc are compiled with on processors
+# of that name (a regular expression); elsewhere those files are empty and need nothing.
+function(v4i_isa name processor)
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "${processor}")
+    return()
+  endif()
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cpu/${name}_*.cc)
   set(flags ${ARGN})
   if(name MATCHES "avx512")  # gcc 12 warns inside its own avx512fintrin.h
