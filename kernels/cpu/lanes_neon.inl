@@ -6,24 +6,28 @@ constexpr int kTokenTile = 1;  // 4 rows x 1 token = 16 of 32 registers hold sum
 constexpr int kRowTile = 4;    // rows that one token alone meets together
 
 struct F16 {
-  float32x4_t v[4];
+  float32x4_t a, b, c, d;  // not an array: gcc 12 would keep sums in memory
 };
 
-template <class Op>
-inline F16 each(Op op) {
-  return {{op(0), op(1), op(2), op(3)}};
+// The same operation on each register.
+template <class Op, class... X>
+inline F16 each(Op op, X... x) {
+  return {op(x.a...), op(x.b...), op(x.c...), op(x.d...)};
 }
 
 inline F16 all(float x) {
   const float32x4_t v = vdupq_n_f32(x);
-  return {{v, v, v, v}};
+  return {v, v, v, v};
 }
 inline F16 zero() { return all(0.0f); }
 inline F16 load(const float* p) {
-  return each([=](int i) { return vld1q_f32(p + 4 * i); });
+  return {vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12)};
 }
-inline void store(float* p, F16 a) {
-  for (int i = 0; i < 4; ++i) vst1q_f32(p + 4 * i, a.v[i]);
+inline void store(float* p, F16 x) {
+  vst1q_f32(p, x.a);
+  vst1q_f32(p + 4, x.b);
+  vst1q_f32(p + 8, x.c);
+  vst1q_f32(p + 12, x.d);
 }
 // There are no masked loads and stores: fewer than 16 lanes go through memory.
 inline F16 load_first(const float* p, int n) {
@@ -32,56 +36,59 @@ inline F16 load_first(const float* p, int n) {
   std::memcpy(lane, p, sizeof(float) * static_cast<std::size_t>(n));
   return load(lane);
 }
-inline void store_first(float* p, int n, F16 a) {
-  if (n == 16) return store(p, a);
+inline void store_first(float* p, int n, F16 x) {
+  if (n == 16) return store(p, x);
   float lane[16];
-  store(lane, a);
+  store(lane, x);
   std::memcpy(p, lane, sizeof(float) * static_cast<std::size_t>(n));
 }
 
-inline F16 add(F16 a, F16 b) {
-  return each([=](int i) { return vaddq_f32(a.v[i], b.v[i]); });
+using Lanes = float32x4_t;
+inline F16 add(F16 x, F16 y) {
+  return each([](Lanes a, Lanes b) { return vaddq_f32(a, b); }, x, y);
 }
-inline F16 sub(F16 a, F16 b) {
-  return each([=](int i) { return vsubq_f32(a.v[i], b.v[i]); });
+inline F16 sub(F16 x, F16 y) {
+  return each([](Lanes a, Lanes b) { return vsubq_f32(a, b); }, x, y);
 }
-inline F16 mul(F16 a, F16 b) {
-  return each([=](int i) { return vmulq_f32(a.v[i], b.v[i]); });
+inline F16 mul(F16 x, F16 y) {
+  return each([](Lanes a, Lanes b) { return vmulq_f32(a, b); }, x, y);
 }
-inline F16 fma(F16 a, F16 b, F16 c) {
-  return each([=](int i) { return vfmaq_f32(c.v[i], a.v[i], b.v[i]); });
+inline F16 fma(F16 x, F16 y, F16 z) {
+  return each([](Lanes a, Lanes b, Lanes c) { return vfmaq_f32(c, a, b); }, x, y, z);
 }
-inline F16 maximum(F16 a, F16 b) {
-  return each([=](int i) { return vmaxq_f32(a.v[i], b.v[i]); });
+inline F16 maximum(F16 x, F16 y) {
+  return each([](Lanes a, Lanes b) { return vmaxq_f32(a, b); }, x, y);
 }
-inline F16 nearest(F16 a) {
-  return each([=](int i) { return vrndnq_f32(a.v[i]); });
+inline F16 nearest(F16 x) {
+  return each([](Lanes a) { return vrndnq_f32(a); }, x);
 }
-// a * 2^n for integral n in [-126, 127].
-inline F16 scale_by(F16 a, F16 n) {
-  return each([=](int i) {
-    const int32x4_t e = vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n.v[i]), vdupq_n_s32(127)), 23);
-    return vmulq_f32(a.v[i], vreinterpretq_f32_s32(e));
-  });
+// x * 2^n for integral n in [-126, 127].
+inline F16 scale_by(F16 x, F16 n) {
+  const auto scaled = [](Lanes a, Lanes e) {
+    const int32x4_t u = vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(e), vdupq_n_s32(127)), 23);
+    return vmulq_f32(a, vreinterpretq_f32_s32(u));
+  };
+  return each(scaled, x, n);
 }
-// a where x > limit, else 0.
-inline F16 keep_above(F16 a, F16 x, float limit) {
-  return each([=](int i) {
-    const uint32x4_t keep = vcgtq_f32(x.v[i], vdupq_n_f32(limit));
-    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a.v[i]), keep));
-  });
+// x where y > limit, else 0.
+inline F16 keep_above(F16 x, F16 y, float limit) {
+  const auto kept = [](Lanes a, Lanes b, Lanes l) {
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), vcgtq_f32(b, l)));
+  };
+  return each(kept, x, y, all(limit));
 }
-inline F16 rounded_bf16(F16 a) {
-  return each([=](int i) {
-    const uint32x4_t u = vreinterpretq_u32_f32(a.v[i]);
+inline F16 rounded_bf16(F16 x) {
+  const auto rounded = [](Lanes a) {
+    const uint32x4_t u = vreinterpretq_u32_f32(a);
     const uint32x4_t odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
     const uint32x4_t r = vaddq_u32(vaddq_u32(u, vdupq_n_u32(0x7fff)), odd);
     return vreinterpretq_f32_u32(vandq_u32(r, vdupq_n_u32(0xffff0000u)));
-  });
+  };
+  return each(rounded, x);
 }
 // Lanes are folded in halves: see lanes_avx512.inl.
-inline float fold(F16 a) {
-  const float32x4_t q = vaddq_f32(vaddq_f32(a.v[0], a.v[2]), vaddq_f32(a.v[1], a.v[3]));
+inline float fold(F16 x) {
+  const float32x4_t q = vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d));
   const float32x2_t d = vadd_f32(vget_low_f32(q), vget_high_f32(q));
   return vget_lane_f32(d, 0) + vget_lane_f32(d, 1);
 }
@@ -96,8 +103,8 @@ inline F16 from_fp8(const std::uint8_t* p) {
   const int16x8_t low = vandq_s16(vshll_n_s8(vget_low_s8(c), 7), no_exponent_top);
   const int16x8_t high = vandq_s16(vshll_high_n_s8(c, 7), no_exponent_top);
   const float16x8_t a = vreinterpretq_f16_s16(low), b = vreinterpretq_f16_s16(high);
-  return {{vcvt_f32_f16(vget_low_f16(a)), vcvt_high_f32_f16(a), vcvt_f32_f16(vget_low_f16(b)),
-           vcvt_high_f32_f16(b)}};
+  return {vcvt_f32_f16(vget_low_f16(a)), vcvt_high_f32_f16(a), vcvt_f32_f16(vget_low_f16(b)),
+          vcvt_high_f32_f16(b)};
 }
 
 inline float32x4_t bf16_low(uint16x8_t u) {
@@ -107,7 +114,7 @@ inline float32x4_t bf16_high(uint16x8_t u) {
   return vreinterpretq_f32_u32(vshll_high_n_u16(u, 16));
 }
 inline F16 from_bf16(uint16x8_t a, uint16x8_t b) {
-  return {{bf16_low(a), bf16_high(a), bf16_low(b), bf16_high(b)}};
+  return {bf16_low(a), bf16_high(a), bf16_low(b), bf16_high(b)};
 }
 inline F16 from_bf16(const std::uint8_t* p) {
   return from_bf16(vreinterpretq_u16_u8(vld1q_u8(p)), vreinterpretq_u16_u8(vld1q_u8(p + 16)));
@@ -117,9 +124,8 @@ inline F16 from_bf16(const std::uint8_t* p) {
 inline void fp4_to_bf16(uint8x16_t code, uint16x8_t* a, uint16x8_t* b) {
   alignas(16) constexpr std::uint8_t kTop[16] = {0x00, 0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40,
                                                  0x80, 0xbf, 0xbf, 0xbf, 0xc0, 0xc0, 0xc0, 0xc0};
-  alignas(16) constexpr std::uint8_t kBottom[16] = {0x00, 0x00, 0x80, 0xc0, 0x00, 0x40,
-                                                    0x80, 0xc0, 0x00, 0x00, 0x80, 0xc0,
-                                                    0x00, 0x40, 0x80, 0xc0};
+  alignas(16) constexpr std::uint8_t kBottom[16] = {0x00, 0x00, 0x80, 0xc0, 0x00, 0x40, 0x80, 0xc0,
+                                                    0x00, 0x00, 0x80, 0xc0, 0x00, 0x40, 0x80, 0xc0};
   const uint8x16_t top = vqtbl1q_u8(vld1q_u8(kTop), code);
   const uint8x16_t bottom = vqtbl1q_u8(vld1q_u8(kBottom), code);
   *a = vreinterpretq_u16_u8(vzip1q_u8(bottom, top));
