@@ -2,13 +2,26 @@
 # Installs the Debian/Ubuntu packages that building and testing need, and says
 # which.  Nothing missing: no output, no network, a few milliseconds.
 #   usage: bootstrap.sh [further packages]
+#          bootstrap.sh --optional packages   only these; where they cannot be installed
+#                                             it says so and succeeds
 set -eu
 
+optional=false
 packages=(g++ cmake ninja-build ccache pkg-config
           libfmt-dev libeigen3-dev nlohmann-json3-dev libcli11-dev
           catch2 libbenchmark-dev python3 python3-numpy "$@")
+if [ "${1:-}" = --optional ]; then
+  optional=true
+  packages=("${@:2}")
+fi
+give_up() {  # with a sentence
+  $optional || exit 1
+  echo "bootstrap: going on without ${packages[*]}; the tests that need them are skipped" >&2
+  exit 0
+}
 
 if ! command -v dpkg-query >/dev/null; then
+  $optional && exit 0
   echo "bootstrap: not a Debian or Ubuntu system; building with what is installed." >&2
   echo "bootstrap: needed are the equivalents of: ${packages[*]}" >&2
   exit 0
@@ -26,7 +39,7 @@ if [ "$(id -u)" -ne 0 ]; then
   if ! command -v sudo >/dev/null; then
     echo "bootstrap: packages are missing and there is no sudo; as root run:" >&2
     echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
-    exit 1
+    give_up
   fi
   as_root=(sudo)
 fi
@@ -39,6 +52,6 @@ apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q "$@" >"$lo
 if ! apt update || ! apt install -y --no-install-recommends "${missing[@]}"; then
   tail -n 25 "$log" >&2
   echo "bootstrap: apt-get failed; its last lines are above" >&2
-  exit 1
+  give_up
 fi
 echo "bootstrap: installed ${#missing[@]} packages and what they depend on"

@@ -3,6 +3,7 @@
 #   usage: run.sh BUILD_DIR
 set -u
 cd "$(dirname "$0")/../.."
+[ "$(uname -m)" = aarch64 ] || lib/cmake/bootstrap.sh --optional g++-aarch64-linux-gnu qemu-user
 lib/cmake/build.sh all || { echo "0 passed, 1 failed"; exit 1; }
 
 log=$(mktemp)
