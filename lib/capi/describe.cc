@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/capi/model_info.h"
+#include "lib/model/parts.h"
 
 namespace v4i::capi {
 namespace {
@@ -60,6 +61,19 @@ Json describe_layer(const model::LayerPlan& l) {
               {"rope", l.yarn_rope ? "yarn" : "plain"}};
 }
 
+// What one token reads and multiplies, part by part.
+Json describe_token(const model::Model& m) {
+  const auto costs = model::token_costs(m);
+  Json out = Json::object();
+  for (int i = 0; i < model::kPartCount; ++i) {
+    const auto part = static_cast<model::Part>(i);
+    if (costs[part].bytes > 0)
+      out[model::part_name(part)] =
+          Json{{"bytes", costs[part].bytes}, {"flops", costs[part].flops}};
+  }
+  return out;
+}
+
 Json describe_sizes(const model::Model& m) {
   std::uint64_t experts = 0, draft = 0;
   for (const auto& t : m.checkpoint().tensors()) {
@@ -78,7 +92,8 @@ Json describe_sizes(const model::Model& m) {
               {"expert_bytes", experts},
               {"draft_bytes", draft},
               {"dense_bytes", all - experts - draft},
-              {"weight_bytes_per_token", weight_bytes_per_token(m)}};
+              {"weight_bytes_per_token", weight_bytes_per_token(m)},
+              {"per_token", describe_token(m)}};
 }
 
 Json describe_memory(session::Context& context) {

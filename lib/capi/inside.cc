@@ -79,8 +79,4 @@ v4i_status v4i_session_get_metrics(const v4i_session* s, v4i_session_metrics* ou
   });
 }
 
-v4i_status v4i_session_timeline(v4i_session* s, int32_t, v4i_buffer**, v4i_error** err) {
-  return not_built(s, "per-step timelines are", err);
-}
-
 }  // extern "C"

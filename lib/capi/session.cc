@@ -17,11 +17,13 @@ session::SessionOptions read_session_options(const v4i_session_options* given,
     fail(Code::kUnsupported, "v4i_session_options.tiers: this build has the host tier only");
   if (o.priority != 0)
     fail(Code::kUnsupported, "v4i_session_options.priority: this build schedules in call order");
-  if (o.capture != 0)
-    fail(Code::kUnsupported, "v4i_session_options.capture: this build records nothing");
+  constexpr std::int32_t kTimeline = 4;
+  if ((o.capture & ~kTimeline) != 0)
+    fail(Code::kUnsupported, "v4i_session_options.capture: this build records timelines (4) only");
   session::SessionOptions options;
   options.context_size = o.context_size;
   options.seed = o.seed;
+  options.profile = o.capture == kTimeline;
   return options;
 }
 

@@ -151,11 +151,16 @@ void keep_window(Pass& p, int kv_layer) {
 
 void attention(Pass& p, const model::Attention& a, const model::LayerPlan& plan, int kv_layer) {
   project(p, a, plan);
+  p.mark(model::Part::kAttention);
   if (plan.ratio > 0) compress(p, a, plan, kv_layer);
+  p.mark(model::Part::kCompressor);
   if (plan.indexer) select_rows(p, a, plan, kv_layer);
+  p.mark(model::Part::kIndexer);
   attend(p, a, plan, kv_layer);
   keep_window(p, kv_layer);
+  p.mark(model::Part::kRows);
   project_out(p, a);
+  p.mark(model::Part::kAttention);
 }
 
 }  // namespace v4i::forward

@@ -36,7 +36,8 @@ struct Forward::Impl {
         freq_b(rope_frequencies(model->config(), true)),
         workspace(model->config(), layout, o.max_tokens, p.size(), budget),
         pass{*model, model->config(), kernels, p,  workspace, o.numerics == Numerics::kNative,
-             freq_a, freq_b,          {},      {}, {},        {}} {
+             freq_a, freq_b,          {},      {}, {},        {},
+             nullptr} {
     const auto n = static_cast<std::size_t>(o.max_tokens);
     pass.tokens.reserve(n);
     pass.new_rows.reserve(n);
@@ -106,13 +107,18 @@ void Forward::Impl::block(const model::Block& b, const model::LayerPlan& plan, i
                           int layer) {
   Workspace& w = workspace;
   hyper_pre(pass, b.hc_attn, w.x.data());
+  pass.mark(model::Part::kHyper);
   norm(pass, w.x.data(), b.attn_norm, pass.n(), w.x.data());
+  pass.mark(model::Part::kNorm);
   attention(pass, b.attn, plan, kv_layer);
   hyper_post(pass, w.out.data());
   hyper_pre(pass, b.hc_ffn, w.x.data());
+  pass.mark(model::Part::kHyper);
   norm(pass, w.x.data(), b.ffn_norm, pass.n(), w.x.data());
+  pass.mark(model::Part::kNorm);
   moe(pass, b.ffn, plan, layer);
   hyper_post(pass, w.out.data());
+  pass.mark(model::Part::kHyper);
 }
 
 // Streams and logits that the items asked for.
@@ -133,7 +139,9 @@ void Forward::Impl::emit(std::span<const Item> items) {
   }
   if (head_rows.empty()) return;
   model->touch_head(pool);
+  pass.mark(model::Part::kScan);
   logits(pass, model->weights().hc_head, model->weights().norm, head_rows);
+  pass.mark(model::Part::kHead);
 }
 
 Forward::Forward(std::shared_ptr<const model::Model> model, const kernels::KernelTable& kernels,
@@ -150,22 +158,27 @@ const kv::Layout& Forward::layout() const { return impl_->layout; }
 const kv::Layout& Forward::draft_layout() const { return impl_->draft_layout; }
 std::size_t Forward::workspace_bytes() const { return impl_->workspace.bytes(); }
 
-void Forward::run(std::span<const Item> items, const CancelFlag* cancel) {
+void Forward::run(std::span<const Item> items, const CancelFlag* cancel, Profile* profile) {
   Impl& f = *impl_;
   f.set_batch(items);
+  f.pass.profile = profile;
+  if (profile != nullptr) profile->begin();
   f.in_chunk(items, [&] {
     fill_rope(f.pass);
     f.embed_tokens();
+    f.pass.mark(model::Part::kEmbedding);
     const auto layers = static_cast<int>(f.model->config().layers);
     for (int l = 0; l < layers; ++l) {
       throw_if_cancelled(cancel);
       f.model->touch_layer(l, f.pool);
+      f.pass.mark(model::Part::kScan);
       f.block(f.model->weights().layers[static_cast<std::size_t>(l)],
               f.model->plan().layers[static_cast<std::size_t>(l)], l, l);
     }
     throw_if_cancelled(cancel);
     f.emit(items);
   });
+  if (profile != nullptr) profile->end(f.pass, static_cast<std::int64_t>(f.head_rows.size()));
 }
 
 void Forward::run_layer(int layer, kv::State& state, std::span<const std::int32_t> tokens,
@@ -175,6 +188,7 @@ void Forward::run_layer(int layer, kv::State& state, std::span<const std::int32_
   const auto bytes = sizeof(float) * tokens.size() *
                      static_cast<std::size_t>(f.model->config().hc_mult * f.model->config().width);
   f.set_batch({&item, 1});
+  f.pass.profile = nullptr;
   state.begin(tokens);
   try {
     fill_rope(f.pass);
@@ -201,6 +215,7 @@ void Forward::run_mtp(kv::State& state, std::span<const std::int32_t> next_token
   Workspace& w = f.workspace;
   const Item item{&state, next_tokens};
   f.set_batch({&item, 1});
+  f.pass.profile = nullptr;
   const std::int64_t n = f.pass.n(), d = c.width, streams = c.hc_mult;
   f.in_chunk({&item, 1}, [&] {
     throw_if_cancelled(cancel);

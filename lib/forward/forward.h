@@ -35,6 +35,8 @@ struct KernelTable;
 
 namespace v4i::forward {
 
+class Profile;  // profile.h
+
 // kExact:  float32 activations, no activation quantisation (compared with the
 //          oracle at 1e-4).
 // kNative: as trained: activations rounded to bf16 between modules and to fp8/fp4
@@ -73,8 +75,8 @@ class Forward {
   // Computes every item's tokens and advances its state.  Throws Error: kCancelled
   // (looked at before every layer), kNoMemory, kFormat (a damaged tensor met at
   // first touch), kInvalid (token id out of range).  After a throw every state is
-  // exactly as it was.
-  void run(std::span<const Item> items, const CancelFlag* cancel);
+  // exactly as it was.  A profile, if given, is told where the time went.
+  void run(std::span<const Item> items, const CancelFlag* cancel, Profile* profile = nullptr);
 
   // The MTP block (spec 3.1): `hidden` [n, hc_mult, width] of positions
   // first..first+n-1 and the tokens that follow each -> logits [n, vocab].

@@ -160,18 +160,23 @@ void moe(Pass& p, const model::Moe& m, const model::LayerPlan& plan, int layer) 
     for (std::int64_t t = begin; t < end; ++t) route_token(p, m, plan, t);
   });
   const std::int64_t active = group_by_expert(p);
+  p.mark(model::Part::kRouter);
+  if (p.profile != nullptr) p.profile->add_experts(active);
   if (layer == kMtpLayer)
     p.model.touch_mtp_experts(w.active.data(), static_cast<int>(active), p.pool);
   else
     p.model.touch_experts(layer, w.active.data(), static_cast<int>(active), p.pool);
+  p.mark(model::Part::kScan);
   const float* x = quantised(p, w.x.data(), p.n(), c.width, w.xq.data());
   std::fill_n(w.out.data(), p.n() * c.width, 0.0f);
   run_groups(p, active, x, [&](std::int64_t i) { return routed_group(p, m, i); });
+  p.mark(model::Part::kRouted);
   if (c.shared_experts > 0) {
     const Group all{&m.shared, 0, p.n(), nullptr, nullptr};
     run_groups(p, 1, x, [&](std::int64_t) { return all; });
   }
   p.round(w.out.data(), p.n() * c.width);
+  p.mark(model::Part::kShared);
 }
 
 }  // namespace v4i::forward

@@ -11,6 +11,7 @@
 #include "kernels/kernels.h"
 #include "lib/base/thread_pool.h"
 #include "lib/forward/forward.h"
+#include "lib/forward/profile.h"
 #include "lib/forward/workspace.h"
 
 namespace v4i::forward {
@@ -41,6 +42,7 @@ struct Pass {
   std::vector<Token> tokens;              // items one after the other
   std::vector<NewRow> new_rows;           // of the layer in work
   std::vector<std::int32_t> first_token;  // of each item in `tokens`
+  Profile* profile = nullptr;             // or where the time of this run is counted
 
   std::int64_t n() const { return static_cast<std::int64_t>(tokens.size()); }
   kv::State& state(const Token& t) const { return *items[static_cast<std::size_t>(t.item)].state; }
@@ -49,6 +51,9 @@ struct Pass {
     return tokens[static_cast<std::size_t>(first_token[static_cast<std::size_t>(t.item)])].position;
   }
   void round(float* x, std::int64_t count) const;  // to bf16 in native
+  void mark(model::Part part) const {              // the work since the last mark was `part`
+    if (profile != nullptr) profile->mark(part);
+  }
 };
 
 // ---- linear.cc

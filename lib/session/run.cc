@@ -40,7 +40,7 @@ void Session::compute(std::int64_t n, float* logits, bool all_logits, bool decod
   const forward::Item it = item(n, logits, all_logits);
   {
     const Turn turn(context_->engine().compute_lock(), options.cancel);
-    context_->forward().run({&it, 1}, options.cancel);
+    context_->forward().run({&it, 1}, options.cancel, options_.profile ? &profile_ : nullptr);
   }
   computed(n, logits == logits_.data(), decode, start);
 }

@@ -123,14 +123,19 @@ void Scheduler::forward(std::span<const Share> batch, bool logits) {
   const auto start = Session::Clock::now();
   Context& context = batch[0].seat->session->context();
   items_.clear();
+  bool profiled = false;
   for (const Share& s : batch) {
     Session& session = *s.seat->session;
+    profiled |= session.options_.profile;
     items_.push_back(session.item(s.tokens, logits ? session.logits_.data() : nullptr, false));
   }
+  forward::Profile profile;
   {
     const Turn turn(context.engine().compute_lock(), options_.cancel);
-    context.forward().run(items_, options_.cancel);
+    context.forward().run(items_, options_.cancel, profiled ? &profile : nullptr);
   }
+  for (const Share& s : batch)
+    if (s.seat->session->options_.profile) s.seat->session->profile_.add(profile);
   for (const Share& s : batch) s.seat->session->computed(s.tokens, logits, s.seat->decode, start);
 }
 

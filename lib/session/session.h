@@ -25,6 +25,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/forward/profile.h"
 #include "lib/kv/state.h"
 #include "lib/sampling/sampler.h"
 #include "lib/session/context.h"
@@ -37,6 +38,7 @@ enum class Finish : int { kNone = 0, kEos = 1, kStop = 2, kLength = 3, kCancelle
 struct SessionOptions {
   std::int64_t context_size = 0;  // 0 = the context's maximum
   std::uint64_t seed = 0;
+  bool profile = false;  // keep a forward::Profile of this session's runs
 };
 
 // Prefill progress: tokens done of total; return true to cancel.  Called after each
@@ -88,6 +90,9 @@ class Session {
   std::uint64_t reused_tokens() const { return reused_; }  // by the last sync()
   std::uint64_t kv_bytes() const { return state_.bytes(); }
   const Metrics& metrics() const { return metrics_; }
+  // Of this session's runs, a batch of several counting whole in each; null when the
+  // options asked for none.
+  const forward::Profile* profile() const { return options_.profile ? &profile_ : nullptr; }
 
   // kInvalid for an id outside the vocabulary, kContextFull; nothing is appended then.
   void append(std::span<const std::int32_t> tokens);
@@ -160,6 +165,7 @@ class Session {
   Finish finish_ = Finish::kNone;
   std::uint64_t reused_ = 0;
   Metrics metrics_;
+  forward::Profile profile_;
   bool awaiting_first_ = true;  // no token sampled since the last append
   std::optional<Clock::time_point> turn_start_;
   // The text of sampled tokens since the last appended one: a character may span

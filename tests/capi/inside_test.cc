@@ -1,6 +1,7 @@
 // Sections 9, 10 and 11 of v4infer.h: samplers, logits, metrics, and the functions
 // that exist with nothing behind them.
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "tests/capi/fixture.h"
 
@@ -110,6 +111,45 @@ TEST_CASE("Metrics count prefilled and decoded tokens and their time") {
   CHECK(m.first_token_ns > 0);
 }
 
+TEST_CASE(
+    "A timeline adds up part by part, counts whole runs, and is recorded only when asked for") {
+  v4infer::Session plain = prompted();
+  v4i_buffer* b = nullptr;
+  refused(V4I_E_STATE, "capture", [&](v4i_error** err) {
+    return v4i_session_timeline(plain.get(), V4I_FORMAT_JSON, &b, err);
+  });
+  auto options = v4infer::init<v4i_session_options>();
+  options.capture = 4;
+  auto s = ok(v4infer::Session::create(model(), options));
+  ok(s.append(some_tokens(6)));
+  ok(s.prefill());
+  for (int i = 0; i < 3; ++i) ok(s.step());
+  refused(V4I_E_UNSUPPORTED, "JSON",
+          [&](v4i_error** err) { return v4i_session_timeline(s.get(), V4I_FORMAT_CSV, &b, err); });
+  REQUIRE(v4i_session_timeline(s.get(), V4I_FORMAT_JSON, &b, nullptr) == V4I_OK);
+  const auto json = nlohmann::json::parse(
+      std::string(static_cast<const char*>(v4i_buffer_data(b)), v4i_buffer_size(b)));
+  v4i_buffer_release(b);
+  CHECK(json["prefill"]["tokens"] == 6);
+  CHECK(json["decode"]["runs"] == 2);  // the first step finds its logits, the third is last
+  for (const char* kind : {"prefill", "decode"}) {
+    std::uint64_t sum = 0;
+    for (const auto& [name, part] : json[kind]["parts"].items())
+      sum += part["ns"].get<std::uint64_t>();
+    CHECK(sum == json[kind]["total_ns"]);
+    CHECK(sum > 0);
+  }
+  const auto m = ok(s.metrics());
+  CHECK(json["decode"]["total_ns"] <= m.decode_ns);
+  // Two tokens read every dense tensor twice and their experts.
+  const auto d = nlohmann::json::parse(ok(model().describe()));
+  const auto& head = d["sizes"]["per_token"]["head"];
+  CHECK(json["decode"]["parts"]["head"]["bytes"] == 2 * head["bytes"].get<std::uint64_t>());
+  CHECK(json["prefill"]["parts"]["head"]["flops"] == head["flops"]);
+  CHECK(json["decode"]["parts"]["routed_experts"]["bytes"] ==
+        2 * d["sizes"]["per_token"]["routed_experts"]["bytes"].get<std::uint64_t>());
+}
+
 TEST_CASE("What is not built says UNSUPPORTED with a sentence, after its arguments") {
   v4infer::Session s = prompted();
   std::size_t n = 0;
@@ -121,8 +161,6 @@ TEST_CASE("What is not built says UNSUPPORTED with a sentence, after its argumen
           [&](v4i_error** err) { return v4i_session_expert_stats(s.get(), nullptr, 0, &n, err); });
   refused(V4I_E_UNSUPPORTED, "Engram",
           [&](v4i_error** err) { return v4i_session_engram_stats(s.get(), nullptr, err); });
-  refused(V4I_E_UNSUPPORTED, "timelines",
-          [&](v4i_error** err) { return v4i_session_timeline(s.get(), V4I_FORMAT_JSON, &b, err); });
   v4i_grammar* g = nullptr;
   refused(V4I_E_UNSUPPORTED, "grammars", [&](v4i_error** err) {
     return v4i_grammar_compile(model().get(), V4I_GRAMMAR_GBNF, "x", 1, &g, err);
@@ -140,7 +178,7 @@ TEST_CASE("What is not built says UNSUPPORTED with a sentence, after its argumen
   refused(V4I_E_UNSUPPORTED, "tiers",
           [&](v4i_error** err) { return v4i_kv_store_selftest(nullptr, 0, &b, err); });
   CHECK(v4i_session_embedding(nullptr, 0, nullptr, 0, &n, nullptr) == V4I_E_INVALID);
-  CHECK(v4i_session_timeline(nullptr, 0, &b, nullptr) == V4I_E_INVALID);
+  CHECK(v4i_session_timeline(nullptr, V4I_FORMAT_JSON, &b, nullptr) == V4I_E_INVALID);
   CHECK(b == nullptr);
   CHECK(k == nullptr);
   v4i_grammar_release(nullptr);

@@ -114,12 +114,49 @@ def test_inspect(folder, command):
 
 
 def test_bench(folder, command):
-    """bench: every promised number is there and positive"""
+    """bench: every promised number is there, and those that hang together do"""
     path = cli.tiny_model(folder, 1)
-    b = command.json('bench', path, '--prefill', 16, '--decode', 4, '--json')
+    b = command.json('bench', path, '--prefill', 16, '--decode', 12, '--sessions', 3, '--json',
+                     '--threads', 2, '--repeat', 2)
     for key in ('decode_tokens_per_s', 'prefill_tokens_per_s', 'weight_bytes_per_token',
-                'read_bandwidth_bytes_per_s', 'peak_rss_bytes', 'open_seconds'):
+                'read_bandwidth_bytes_per_s', 'bf16_peak_flops', 'prefill_flops_share',
+                'decode_bandwidth_share', 'peak_rss_bytes', 'peak_anonymous_bytes',
+                'open_seconds', 'first_token_seconds', 'first_token_bytes',
+                'first_token_bound_share', 'step_one_tokens_per_s', 'step_all_tokens_per_s',
+                'sessions_speedup'):
         assert b[key] > 0, key
+    assert b['threads'] == 2 and b['sessions'] == 3 and b['context_tokens'] == 16
+    assert b['decode_tokens_per_s_min'] <= b['decode_tokens_per_s'] <= b['decode_tokens_per_s_max']
+    assert b['first_token_seconds'] > b['open_seconds']
+    assert b['peak_rss_bytes'] > b['peak_anonymous_bytes']
+    assert b['decode_bandwidth_share'] < 1 and b['first_token_bound_share'] < 1
+    d = command.json('inspect', path, '--json')
+    assert b['weight_bytes_per_token'] == (d['sizes']['weight_bytes_per_token'] -
+                                           d['sizes']['per_token']['indexer']['bytes'])
+    tensors = sum(t['bytes'] for t in command.json('inspect', path, '--json', '--tensors')['tensors'])
+    assert b['weight_bytes_per_token'] < tensors
+
+
+def test_profile(folder, command):
+    """bench --profile: the parts add up to the total, and the total to what the caller waited"""
+    path = cli.tiny_model(folder, 1)
+    base = ['bench', path, '--prefill', 80, '--decode', 20, '--repeat', 1, '--profile']
+    b = command.json(*base, '--json')
+    for kind, tokens in (('prefill', 80), ('decode', 20)):
+        p = b['profile'][kind]
+        parts = p['parts']
+        assert p['tokens'] == tokens, p
+        assert sum(part['ns'] for part in parts.values()) == p['total_ns']
+        assert 0.3 * p['wall_ns'] < p['total_ns'] <= p['wall_ns'], p
+        for name in ('attention', 'rows', 'compressor', 'indexer', 'router', 'routed_experts',
+                     'shared_expert', 'mhc', 'norms', 'head'):
+            assert parts[name]['ns'] > 0 and parts[name]['bytes'] > 0, (kind, name)
+    decode = b['profile']['decode']['parts']
+    weights = sum(p['bytes'] for name, p in decode.items() if name not in ('rows', 'indexer')) / 20
+    d = command.json('inspect', path, '--json')['sizes']['per_token']
+    assert weights == b['weight_bytes_per_token'] - d['indexer']['bytes']
+    assert decode['indexer']['bytes'] / 20 > d['indexer']['bytes']  # keys come on top
+    assert 'routed_experts' in command.out(*base)
 
 
 def events(text):

@@ -1,0 +1,231 @@
+// The measurements of v4infer bench; see bench.h.
+#include <algorithm>
+#include <chrono>
+
+#include "bench.h"
+#include "interrupt.h"
+#include "memory.h"
+
+namespace cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kSliceTokens = 8;  // decoded between two read tests
+constexpr int kFirstPrompt = 16;
+constexpr int kSessionPrompt = 32;
+constexpr std::int32_t kCaptureTimeline = 4;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+Json timeline(const v4infer::Session& session) {
+  return Json::parse(take(v4infer::detail::text([&](v4i_buffer** b, v4i_error** err) {
+    return v4i_session_timeline(session.get(), V4I_FORMAT_JSON, b, err);
+  })));
+}
+
+double sum_bytes(const Json& kind) {
+  double bytes = 0;
+  for (const auto& part : kind["parts"]) bytes += part["bytes"].get<double>();
+  return bytes;
+}
+
+}  // namespace
+
+v4infer::Tokens some_tokens(std::size_t n, std::uint32_t vocab, std::uint64_t seed) {
+  v4infer::Tokens out;
+  for (std::uint64_t x = seed; out.size() < n;) {
+    x = x * 6364136223846793005u + 1442695040888963407u;
+    out.push_back(static_cast<v4i_token>((x >> 33) % vocab));
+  }
+  return out;
+}
+
+std::uint64_t weight_bytes(const Json& d, std::uint64_t before) {
+  const auto all = d["sizes"]["weight_bytes_per_token"].get<std::uint64_t>();
+  const Json& parts = d["sizes"]["per_token"];
+  if (!parts.contains("indexer")) return all;
+  std::uint64_t visible = 0;
+  for (const Json& layer : d["plan"]["layers"])
+    if (layer["indexer"].get<bool>())
+      visible = std::max(visible, (before + 1) / layer["ratio"].get<std::uint64_t>());
+  const bool chooses = visible > d["config"]["index_topk"].get<std::uint64_t>();
+  return chooses ? all : all - parts["indexer"]["bytes"].get<std::uint64_t>();
+}
+
+double prompt_flops(const Json& d, int tokens) {
+  double linear = 0, rows = 0;
+  const double index = static_cast<double>(
+      std::max(0, tokens - 4 * d["config"]["index_topk"].get<int>()));  // tokens that choose
+  for (const auto& [name, part] : d["sizes"]["per_token"].items())
+    linear += part["flops"].get<double>() * (name == "head"      ? 1
+                                             : name == "indexer" ? index
+                                                                 : tokens);
+  const Json& c = d["config"];
+  const auto number = [&](const char* key) { return c[key].get<double>(); };
+  const double per_row = 4 * number("heads") * number("head_dim");
+  const double per_key = 2 * number("index_heads") * number("index_dim");
+  for (const Json& layer : d["plan"]["layers"])
+    for (int t = 0; t < tokens; ++t) {
+      const double ratio = layer["ratio"].get<double>();
+      const double visible = ratio == 0 ? 0 : static_cast<int>((t + 1) / ratio);
+      const bool choose = layer["indexer"].get<bool>() && visible > number("index_topk");
+      rows += per_row *
+              (std::min(t + 1.0, number("window")) + (choose ? number("index_topk") : visible));
+      if (choose) rows += per_key * visible;
+    }
+  return linear + rows;
+}
+
+Bench::Bench(const BenchArgs& args, Peaks& peaks) : args_(args), peaks_(peaks) {
+  opened_ = open_model(args.model);
+  vocab_ = take(opened_.model.info()).vocab_size;
+  description_ = Json::parse(take(opened_.model.describe()));
+  device_ = v4infer::init<v4i_device_info>();
+  v4i_engine_device_info(opened_.engine.get(), 0, &device_, nullptr);
+  run_ = v4infer::init<v4i_run_options>();
+}
+
+BenchResult Bench::run() {
+  Running running;
+  run_.cancel = running.token();
+  measure_prefill();
+  measure_decode();
+  if (args_.sessions > 1) measure_sessions();
+  if (args_.profile) measure_profile();
+  out_.resident_bytes = memory_use().peak_resident - peaks_.buffer_bytes();
+  measure_opens();
+  return std::move(out_);
+}
+
+void Bench::note_memory() {
+  const std::uint64_t now = memory_use().anonymous;
+  out_.anonymous_bytes = std::max(out_.anonymous_bytes, now - std::min(now, peaks_.buffer_bytes()));
+}
+
+v4infer::Session Bench::prompted(std::uint64_t seed, int tokens, bool timeline) {
+  auto options = v4infer::init<v4i_session_options>();
+  options.seed = seed;
+  options.capture = timeline ? kCaptureTimeline : 0;
+  v4infer::Session session = take(v4infer::Session::create(opened_.model, options));
+  check(session.append(some_tokens(static_cast<std::size_t>(tokens), vocab_, seed)));
+  check(session.prefill(run_));
+  return session;
+}
+
+void Bench::measure_prefill() {
+  prompted(1, args_.prefill);  // weights are in memory and scanned afterwards
+  const double flops = prompt_flops(description_, args_.prefill);
+  double before = peaks_.flops();
+  for (int i = 0; i < args_.repeat; ++i) {
+    const auto start = Clock::now();
+    const v4infer::Session session = prompted(1, args_.prefill);
+    const double seconds = seconds_since(start);
+    note_memory();
+    const double after = peaks_.flops();
+    out_.prefill.per_s.push_back(args_.prefill / seconds);
+    out_.prefill.share.push_back(flops / seconds / ((before + after) / 2));
+    before = after;
+  }
+}
+
+// One token after the other as sampling does it, without its randomness: the same
+// experts are met in every repetition.
+double Bench::decode_slice(v4infer::Session& session, const v4i_token* tokens, int n) {
+  const auto start = Clock::now();
+  for (int i = 0; i < n; ++i) {
+    check(session.append({tokens[i]}));
+    check(session.prefill(run_));
+  }
+  return seconds_since(start);
+}
+
+void Bench::measure_decode() {
+  v4infer::Session base = prompted(1, std::max(args_.prefill, args_.context));
+  const auto bytes = static_cast<double>(weight_bytes(
+      description_, static_cast<std::uint64_t>(std::max(args_.prefill, args_.context))));
+  const v4infer::Tokens tokens = some_tokens(static_cast<std::size_t>(args_.decode), vocab_, 2);
+  for (int i = -1; i < args_.repeat; ++i) {  // the first only warms up
+    v4infer::Session session = take(base.fork());
+    double total = 0, before = peaks_.read();
+    for (int at = 0; at < args_.decode; at += kSliceTokens) {
+      const int n = std::min(kSliceTokens, args_.decode - at);
+      const double seconds = decode_slice(session, tokens.data() + at, n);
+      const double after = peaks_.read();
+      if (i >= 0) out_.decode.share.push_back(n * bytes / seconds / ((before + after) / 2));
+      total += seconds;
+      before = after;
+    }
+    if (i >= 0) out_.decode.per_s.push_back(args_.decode / total);
+    note_memory();
+  }
+}
+
+Rates Bench::step_rates(int count) {
+  std::vector<v4infer::Session> sessions;
+  std::vector<v4i_session*> raw;
+  for (int i = 0; i < count; ++i) {
+    sessions.push_back(prompted(static_cast<std::uint64_t>(i) + 1, kSessionPrompt));
+    raw.push_back(sessions.back().get());
+  }
+  std::vector<v4i_step> steps;
+  std::vector<v4i_status> status;
+  const auto step = [&] {
+    check(v4infer::step_many(raw, steps, status, run_));
+    for (v4i_status s : status)
+      if (s != V4I_OK) throw Failure(std::string("step_many: ") + v4i_status_name(s));
+  };
+  Rates out;
+  for (int i = -1; i < args_.repeat; ++i) {
+    step();  // the first finds its logits computed
+    const auto start = Clock::now();
+    for (int k = 0; k < args_.decode; ++k) step();
+    if (i >= 0) out.per_s.push_back(count * args_.decode / seconds_since(start));
+  }
+  note_memory();
+  return out;
+}
+
+void Bench::measure_sessions() {
+  out_.one = step_rates(1);
+  out_.several = step_rates(args_.sessions);
+}
+
+void Bench::measure_profile() {
+  auto start = Clock::now();
+  v4infer::Session session = prompted(1, args_.prefill, true);
+  const double prefill = seconds_since(start);
+  start = Clock::now();
+  for (v4i_token t : some_tokens(static_cast<std::size_t>(args_.decode), vocab_, 2)) {
+    check(session.append({t}));
+    check(session.prefill(run_));
+  }
+  const double decode = seconds_since(start);
+  out_.profile = timeline(session);
+  out_.profile["prefill"]["wall_ns"] = static_cast<std::uint64_t>(1e9 * prefill);
+  out_.profile["decode"]["wall_ns"] = static_cast<std::uint64_t>(1e9 * decode);
+}
+
+// Models opened afresh: the files are in the page cache, nothing else is ready.
+void Bench::measure_opens() {
+  v4infer::Session first = prompted(1, kFirstPrompt, true);
+  out_.first_token_bytes = sum_bytes(timeline(first)["prefill"]);
+  first = {};
+  opened_.model = {};
+  opened_.engine = {};
+  for (int i = 0; i < args_.repeat; ++i) {
+    const auto start = Clock::now();
+    opened_ = open_model(args_.model);
+    out_.open.push_back(seconds_since(start));
+    v4infer::Session session = take(v4infer::Session::create(opened_.model));
+    check(session.append(some_tokens(kFirstPrompt, vocab_)));
+    take(session.step(run_));
+    out_.first_token.push_back(seconds_since(start));
+    session = {};
+    opened_ = {};
+  }
+}
+
+}  // namespace cli

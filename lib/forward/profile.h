@@ -1,0 +1,48 @@
+// Profile: where the time of forward runs goes, part by part, and what they read.
+//
+// A run with a profile reads the clock once per part and layer (about 25 ns each); a
+// run without one tests a pointer.  Every moment between begin() and end() belongs to
+// exactly one part, so the parts add up to the total.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include "lib/model/parts.h"
+
+namespace v4i::forward {
+
+struct Pass;
+
+class Profile {
+ public:
+  struct Totals {
+    std::uint64_t runs = 0, tokens = 0, experts = 0;  // experts: distinct ones, layer by layer
+    model::PerPart<std::uint64_t> ns;
+    // Read from memory: weights once per run, the experts that were met, and the KV
+    // rows and index keys that the last token of each sequence sees.
+    model::PerPart<std::uint64_t> bytes;
+    model::PerPart<std::uint64_t> flops;
+  };
+
+  // Runs in which every sequence had one token, and all others.
+  const Totals& decode() const { return decode_; }
+  const Totals& prefill() const { return prefill_; }
+
+  void begin();
+  // The time since the last mark was `part`.
+  void mark(model::Part part);
+  void add_experts(std::int64_t distinct) { experts_ += static_cast<std::uint64_t>(distinct); }
+  // A run that ends without this (an error) leaves no trace.
+  void end(const Pass& pass, std::int64_t head_rows);
+  void add(const Profile& other);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point last_;
+  model::PerPart<std::uint64_t> ns_;  // of the run in work
+  std::uint64_t experts_ = 0;
+  Totals decode_, prefill_;
+};
+
+}  // namespace v4i::forward
