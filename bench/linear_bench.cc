@@ -5,15 +5,12 @@
 // arithmetic: flops per second, next to "dot_peak".
 #include <benchmark/benchmark.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include <cstdint>
 #include <cstring>
 #include <random>
 #include <vector>
 
+#include "bench/peak.h"
 #include "kernels/kernels.h"
 
 namespace {
@@ -99,21 +96,16 @@ void read(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * kBytes);
 }
 
-#if defined(__x86_64__)
-// What the matrix unit can do: sixteen chains of bf16 dot products that stay in registers.
-__attribute__((target("avx512f,avx512bf16"))) void dot_peak(benchmark::State& state) {
-  if (!__builtin_cpu_supports("avx512bf16")) return state.SkipWithError("no bf16 dot product here");
-  __m512 sum[16];
-  for (__m512& v : sum) v = _mm512_setzero_ps();
-  const __m512bh one = (__m512bh)_mm512_set1_epi16(0x3f80);
-  for (auto _ : state)
-    for (int n = 0; n < 4096; ++n)
-      for (__m512& v : sum) asm volatile("vdpbf16ps %1, %1, %0" : "+v"(v) : "v"(one));
-  state.counters["flops"] = benchmark::Counter(
-      static_cast<double>(state.iterations()) * 4096 * 16 * 64, benchmark::Counter::kIsRate);
+// What the matrix unit can do.
+void dot_peak(benchmark::State& state) {
+  if (select_kernels("avx512bf16") == nullptr)
+    return state.SkipWithError("no bf16 dot product here");
+  for (auto _ : state) v4i::bench::bf16_turns(4096);
+  state.counters["flops"] =
+      benchmark::Counter(static_cast<double>(state.iterations()) * 4096 * v4i::bench::kPeakFlops,
+                         benchmark::Counter::kIsRate);
 }
 BENCHMARK(dot_peak);
-#endif
 
 BENCHMARK(read)->Unit(benchmark::kMillisecond);
 #define V4I_LINEAR(isa, name, format)                   \

@@ -39,12 +39,13 @@ constexpr std::int64_t kLinearBlock = 128;  // columns of a partial sum in bf16 
 
 // Tokens that are packed together: as bf16 they stay in a second-level cache.
 constexpr std::int64_t linear_tokens(std::int64_t cols) {
-  const std::int64_t fit = (std::int64_t{256} << 10) / (cols > 0 ? cols : 1) / 3 * 3;
-  return fit < 6 ? 6 : fit > 96 ? 96 : fit;
+  const std::int64_t fit = (std::int64_t{256} << 10) / (cols > 0 ? cols : 1) / 6 * 6;
+  return fit < 6 ? 6 : fit > 48 ? 48 : fit;
 }
 constexpr std::int64_t linear_scratch_floats(std::int64_t cols) {
   const std::int64_t rows = kLinearRows * ((cols + 15) / 16 * 16);
-  const std::int64_t packed = (4 + linear_tokens(cols)) * cols / 2;
+  const std::int64_t tokens = linear_tokens(cols);
+  const std::int64_t packed = 16 + 2 * 64 * tokens + (8 + tokens) * cols / 2;
   return rows > packed ? rows : packed;
 }
 

@@ -15,12 +15,15 @@ struct Words {
 
 // ---- fp4 ------------------------------------------------------------------------
 
+// bf16 words of the sixteen codes; `lift` is added to the words that are not zero.
 // vpermw looks at five bits of a word: a nibble and one bit of the next.
-inline __m512i fp4_table() {
-  const __m512i t = _mm512_broadcast_i64x4(_mm256_setr_epi16(
-      0, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, short(0x8000), short(0xbf00),
-      short(0xbf80), short(0xbfc0), short(0xc000), short(0xc040), short(0xc080), short(0xc0c0)));
-  return t;
+inline __m512i fp4_table(int lift) {
+  const __m256i t = _mm256_setr_epi16(0, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0,
+                                      short(0xbf00), short(0xbf80), short(0xbfc0), short(0xc000),
+                                      short(0xc040), short(0xc080), short(0xc0c0));
+  const __mmask16 values = _mm256_test_epi16_mask(t, t);
+  return _mm512_broadcast_i64x4(
+      _mm256_mask_add_epi16(t, values, t, _mm256_set1_epi16(static_cast<short>(lift))));
 }
 
 inline __m512i load64(const void* p) { return _mm512_loadu_si512(p); }
@@ -68,22 +71,25 @@ constexpr std::uint16_t bf16_of_e4m3(int c) {
   return static_cast<std::uint16_t>((e - 7 + 127) << 7 | m << 4);
 }
 
-constexpr Fp8Tables make_fp8_tables() {
+constexpr Fp8Tables make_fp8_tables(int lift) {
   Fp8Tables t{};
-  for (int c = 0; c < 128; ++c) {
-    t.low[c] = static_cast<std::uint8_t>(bf16_of_e4m3(c) & 255);
-    t.high[c] = static_cast<std::uint8_t>(bf16_of_e4m3(c) >> 8);
+  for (int c = 1; c < 128; ++c) {
+    t.low[c] = static_cast<std::uint8_t>((bf16_of_e4m3(c) + lift) & 255);
+    t.high[c] = static_cast<std::uint8_t>((bf16_of_e4m3(c) + lift) >> 8);
   }
   return t;
 }
-constexpr Fp8Tables kFp8Tables = make_fp8_tables();
+
+// Scales in the exponent of words: a table lifted by 2^64, of which (64 - scale) is subtracted
+// with saturation, so that zero stays zero.  Scales are within 2^+-60 here (plain_row).
+constexpr int kLift = 64 << 7;
+constexpr Fp8Tables kFp8Tables = make_fp8_tables(0), kFp8Lifted = make_fp8_tables(kLift);
 
 struct Fp8Decoder {
   __m512i low[2], high[2];
 };
 
-inline Fp8Decoder fp8_decoder() {
-  const Fp8Tables& t = kFp8Tables;
+inline Fp8Decoder fp8_decoder(const Fp8Tables& t) {
   return {{load64(t.low), load64(t.low + 64)}, {load64(t.high), load64(t.high + 64)}};
 }
 

@@ -17,11 +17,12 @@ struct Decoder {
   Fp8Decoder fp8;
 };
 
-template <Format kFormat>
+// With kScaled, words come lifted: see kLift.
+template <Format kFormat, bool kScaled>
 inline Decoder decoder() {
   Decoder d{};
-  if constexpr (kFormat == Format::kFp4) d = {fp4_table(), spread_scales(), {}};
-  if constexpr (kFormat == Format::kFp8) d.fp8 = fp8_decoder();
+  if constexpr (kFormat == Format::kFp4) d = {fp4_table(kScaled ? kLift : 0), spread_scales(), {}};
+  if constexpr (kFormat == Format::kFp8) d.fp8 = fp8_decoder(kScaled ? kFp8Lifted : kFp8Tables);
   return d;
 }
 
@@ -57,7 +58,7 @@ inline __m512 block(const RowReader& row, std::int64_t k, const Decoder& d, cons
 
 template <Format kFormat, int kRows>
 inline void rows_times_token(const LinearArgs& a, std::int64_t r0, const std::uint16_t* x) {
-  const Decoder d = decoder<kFormat>();
+  const Decoder d = decoder<kFormat, false>();
   RowReader row[kRows];
   __m512 sum[4];
   for (int i = 0; i < 4; ++i) sum[i] = _mm512_setzero_ps();
@@ -73,7 +74,7 @@ inline void rows_times_token(const LinearArgs& a, std::int64_t r0, const std::ui
 template <Format kFormat>
 void one_token(const LinearArgs& a) {
   auto* x = reinterpret_cast<std::uint16_t*>(a.scratch);
-  pack_x<kFormat>(token_row(a, 0), a.w.cols, x);
+  pack_x<kFormat>(token_row(a, 0), a.w.cols, x, kBlock);
   std::int64_t r = a.row_begin;
   for (; r + 4 <= a.row_end; r += 4) rows_times_token<kFormat, 4>(a, r, x);
   for (; r < a.row_end; ++r) rows_times_token<kFormat, 1>(a, r, x);

@@ -43,14 +43,14 @@ inline const float* token_row(const LinearArgs& a, std::int64_t t) {
   return a.x + (a.x_row != nullptr ? a.x_row[t] : t) * a.x_stride;
 }
 
-// A row of x as bf16 in the order of the format.
+// A row of x as bf16 in the order of the format, a block every `step` words.
 template <Format kFormat>
-inline void pack_x(const float* x, std::int64_t cols, std::uint16_t* out) {
-  for (std::int64_t k = 0; k < cols; k += kBlock) {
+inline void pack_x(const float* x, std::int64_t cols, std::uint16_t* out, std::int64_t step) {
+  for (std::int64_t k = 0; k < cols; k += kBlock, out += step) {
     Words w = natural(x + k);
     if constexpr (kFormat == Format::kFp8) w = halves(w);
     if constexpr (kFormat == Format::kFp4) w = nibbles(w);
-    for (int j = 0; j < 4; ++j) _mm512_storeu_si512(out + k + 32 * j, w.v[j]);
+    for (int j = 0; j < 4; ++j) _mm512_storeu_si512(out + 32 * j, w.v[j]);
   }
 }
 
