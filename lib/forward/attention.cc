@@ -94,7 +94,10 @@ void attend(Pass& p, const model::Attention& a, const model::LayerPlan& plan, in
   Workspace& w = p.w;
   const model::Config& c = p.config;
   const std::int64_t d = c.head_dim, heads = c.heads;
-  const std::int64_t group = std::min(heads, Workspace::kHeadGroup);
+  // A query's rows are dequantised once per group of heads: as few groups as keep all threads busy.
+  const std::int64_t wanted = p.n() >= 2 * p.pool.size() ? 1 : p.pool.size();
+  const std::int64_t lanes = Workspace::kHeadLanes;
+  const std::int64_t group = (heads + wanted * lanes - 1) / (wanted * lanes) * lanes;
   const std::int64_t groups = (heads + group - 1) / group;
   const kernels::RowShape shape{static_cast<int>(d), static_cast<int>(c.rope_dim), p.native};
   p.pool.run(p.n() * groups, [&](std::int64_t begin, std::int64_t end, int thread) {
