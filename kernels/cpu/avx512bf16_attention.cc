@@ -21,7 +21,7 @@ namespace {
 #include "kernels/cpu/scales.inl"
 #include "kernels/cpu/exp.inl"
 #include "kernels/cpu/avx512_transpose.inl"
-#include "kernels/cpu/avx512bf16_rows.inl"
+#include "kernels/cpu/avx512bf16_kv_rows.inl"
 // clang-format on
 
 constexpr int kTile = static_cast<int>(kAttentionTile);
