@@ -5,14 +5,14 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/ops.h"
-#include "kernels/quant.h"
 #include "lib/forward/pass.h"
 #include "lib/forward/topk.h"
 
 namespace v4i::forward {
 
 namespace {
+
+constexpr std::int64_t kHeads = 8;  // of a query, in one piece of work
 
 std::int64_t visible_rows(const Pass& p, const model::LayerPlan& plan, std::int64_t t) {
   return (p.tokens[static_cast<std::size_t>(t)].position + 1) / plan.ratio;
@@ -28,16 +28,15 @@ void queries(Pass& p, const model::Attention& a, const model::LayerPlan& plan) {
   linear(p, a.indexer.weights_proj, w.x.data(), c.width, n, w.iw.data(), c.index_heads, true);
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)) /
                                         std::sqrt(static_cast<double>(c.index_heads)));
-  p.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      for (std::int64_t h = 0; h < c.index_heads; ++h) {
-        float* q = w.iq.data() + t * width + h * dim;
-        kernels::rope(q + dim - c.rope_dim, rope_row(p, plan, t), c.rope_dim, false);
-        p.round(q + dim - c.rope_dim, c.rope_dim);
-        if (!p.native) continue;
-        kernels::hadamard(q, dim);
-        p.round(q, dim);
-        kernels::fp4_sim(q, q, dim, 32);
+  const std::int64_t pieces = (c.index_heads + kHeads - 1) / kHeads + 1;  // the last: weights
+  p.pool.run(n * pieces, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t u = begin; u < end; ++u) {
+      const std::int64_t t = u / pieces, first = u % pieces * kHeads;
+      if (first < c.index_heads) {
+        p.kernels.index_heads({w.iq.data() + t * width + first * dim,
+                               std::min(kHeads, c.index_heads - first), static_cast<int>(dim),
+                               static_cast<int>(c.rope_dim), rope_row(p, plan, t), 0, p.native});
+        continue;
       }
       float* weight = w.iw.data() + t * c.index_heads;
       for (std::int64_t h = 0; h < c.index_heads; ++h) weight[h] *= scale;

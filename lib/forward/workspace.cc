@@ -47,8 +47,8 @@ Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int6
   take(kv, n * c.head_dim);
   take(rows, n * static_cast<std::int64_t>(layout.row.bytes()));
   for (auto* b : {&z, &zq}) take(*b, n * c.o_groups * c.o_lora);
-  for (auto* b : {&values, &gates}) take(*b, n * 2 * std::max(c.head_dim, c.index_dim));
-  take(pooled, n * std::max(c.head_dim, c.index_dim));
+  for (auto* b : {&values, &gates}) take(*b, n * 2 * (c.head_dim + c.index_dim));
+  take(pooled, n * (c.head_dim + c.index_dim));
   take(iq, n * c.index_heads * c.index_dim);
   take(iw, n * c.index_heads);
   take(selected, n * c.index_topk);

@@ -50,8 +50,8 @@ struct Workspace {
   Buffer<float> kv;                   // [d]
   Buffer<std::byte> rows;             // stored KV row of each token
   Buffer<float> z, zq;                // [G, o_lora]
-  Buffer<float> values, gates;        // [2 d] compressor inputs
-  Buffer<float> pooled;               // [d] compressed rows of this run
+  Buffer<float> values, gates;        // [2 (d + index_dim)] inputs of both compressors
+  Buffer<float> pooled;               // [d + index_dim] compressed rows of this run
   Buffer<float> iq, iw;               // [index_heads, index_dim], [index_heads]
   Buffer<std::int32_t> selected;      // [index_topk] chosen rows, rising
   Buffer<float> router;               // [E]
