@@ -24,13 +24,14 @@ struct AttentionArgs {
   float* out;         // [heads, dim]
   std::int64_t head_begin, head_end;
   float scale;
-  bool round_bf16;
-  float* scratch;  // attention_scratch_floats(dim, rows, heads of the call)
+  bool round_bf16;  // q holds bf16 values then
+  float* scratch;   // attention_scratch_floats(dim, rows, heads of the call)
 };
-constexpr std::int64_t kAttentionTile = 16;  // rows dequantised together
+constexpr std::int64_t kAttentionTile = 64;  // rows dequantised together
 constexpr std::int64_t attention_scratch_floats(std::int64_t dim, std::int64_t rows,
                                                 std::int64_t heads) {
-  return kAttentionTile * dim + (rows + kAttentionTile) * heads;
+  const std::int64_t lanes = (heads + 15) / 16 * 16;
+  return kAttentionTile * dim + lanes * (dim / 2 + 1) + (rows + kAttentionTile) * lanes + 16;
 }
 
 }  // namespace v4i::kernels

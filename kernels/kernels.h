@@ -10,6 +10,7 @@
 #include "kernels/attention.h"
 #include "kernels/indexer.h"
 #include "kernels/linear.h"
+#include "kernels/rows.h"
 
 namespace v4i::kernels {
 
@@ -18,6 +19,12 @@ struct KernelTable {
   void (*linear)(const LinearArgs&);
   void (*attention)(const AttentionArgs&);
   void (*index_scores)(const IndexArgs&);
+  // Row operations: the same bits in every table, but for pool.
+  void (*query_heads)(const HeadsArgs&);   // norm without a weight, then rope
+  void (*output_heads)(const HeadsArgs&);  // inverse rope
+  void (*index_heads)(const HeadsArgs&);   // rope; native: Hadamard, fp4_sim(32)
+  void (*store_row)(const PackArgs&);
+  void (*pool)(const PoolArgs&);
 };
 
 // The best table that runs here, or the one named by `forced`; null when that name

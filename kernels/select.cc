@@ -9,8 +9,15 @@
 
 namespace v4i::kernels {
 
-const KernelTable kScalarKernels = {"scalar", scalar::linear, scalar::attention,
-                                    scalar::index_scores};
+const KernelTable kScalarKernels = {"scalar",
+                                    scalar::linear,
+                                    scalar::attention,
+                                    scalar::index_scores,
+                                    scalar::query_heads,
+                                    scalar::output_heads,
+                                    scalar::index_heads,
+                                    scalar::store_row,
+                                    scalar::pool};
 
 namespace {
 
@@ -41,12 +48,38 @@ bool has_avx512bf16() {
          __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
 }
 
-constexpr KernelTable kAvx512Bf16 = {"avx512bf16", avx512bf16::linear, avx512bf16::attention,
-                                     avx512bf16::index_scores};
-constexpr KernelTable kAvx512 = {"avx512", avx512::linear, avx512::attention, avx512::index_scores};
-constexpr KernelTable kAvx2 = {"avx2", avx2::linear, avx2::attention, avx2::index_scores};
+constexpr KernelTable kAvx512Bf16 = {
+    "avx512bf16",        avx512bf16::linear,   avx512bf16::attention, avx512bf16::index_scores,
+    avx512::query_heads, avx512::output_heads, avx512::index_heads,   avx512::store_row,
+    avx512::pool};
+constexpr KernelTable kAvx512 = {"avx512",
+                                 avx512::linear,
+                                 avx512::attention,
+                                 avx512::index_scores,
+                                 avx512::query_heads,
+                                 avx512::output_heads,
+                                 avx512::index_heads,
+                                 avx512::store_row,
+                                 avx512::pool};
+constexpr KernelTable kAvx2 = {"avx2",
+                               avx2::linear,
+                               avx2::attention,
+                               avx2::index_scores,
+                               avx2::query_heads,
+                               avx2::output_heads,
+                               avx2::index_heads,
+                               avx2::store_row,
+                               avx2::pool};
 #elif defined(__aarch64__)
-constexpr KernelTable kNeon = {"neon", neon::linear, neon::attention, neon::index_scores};
+constexpr KernelTable kNeon = {"neon",
+                               neon::linear,
+                               neon::attention,
+                               neon::index_scores,
+                               neon::query_heads,
+                               neon::output_heads,
+                               neon::index_heads,
+                               neon::store_row,
+                               neon::pool};
 #endif
 
 constexpr Candidate kBestFirst[] = {

@@ -14,6 +14,7 @@ namespace {
 // clang-format off
 #include "kernels/cpu/lanes_avx2.inl"
 #include "kernels/cpu/scales.inl"
+#include "kernels/cpu/exp.inl"
 #include "kernels/cpu/attention.inl"
 // clang-format on
 

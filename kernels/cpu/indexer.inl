@@ -15,17 +15,23 @@ inline void read_key(const IndexArgs& a, const std::uint8_t* bytes, float* out) 
     out[c] = decode_e2m1(bytes[c / 2] >> (c % 2 * 4) & 15u) * code_scale(scale[c / 32]);
 }
 
+inline float score_key(const IndexArgs& a, const float* q, const float* w, const float* key) {
+  float score = 0;
+  for (int h = 0; h < a.heads; ++h) {
+    float d = dot(q + h * a.dim, key, a.dim);
+    if (a.round_bf16) d = round_bf16(d);
+    const float product = (d > 0 ? d : 0.0f) * w[h];
+    score += a.round_bf16 ? round_bf16(product) : product;
+  }
+  return a.round_bf16 ? round_bf16(score) : score;
+}
+
 void index_scores(const IndexArgs& a) {
   alignas(64) float key[kMaxKeyDim];
   for (std::int64_t j = 0; j < a.count; ++j) {
-    read_key(a, a.keys + j * a.key_bytes, key);
-    float score = 0;
-    for (int h = 0; h < a.heads; ++h) {
-      float d = dot(a.q + h * a.dim, key, a.dim);
-      if (a.round_bf16) d = round_bf16(d);
-      const float product = (d > 0 ? d : 0.0f) * a.w[h];
-      score += a.round_bf16 ? round_bf16(product) : product;
-    }
-    a.score[j] = a.round_bf16 ? round_bf16(score) : score;
+    read_key(a, a.block[j / a.block_keys] + j % a.block_keys * a.key_bytes, key);
+    for (std::int64_t t = 0; t < a.queries; ++t)
+      a.score[t * a.score_stride + j] =
+          score_key(a, a.q + t * a.heads * a.dim, a.w + t * a.heads, key);
   }
 }

@@ -19,6 +19,7 @@ inline void store_first(float* p, int n, F16 a) { _mm512_mask_storeu_ps(p, first
 inline F16 add(F16 a, F16 b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline F16 sub(F16 a, F16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
 inline F16 mul(F16 a, F16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline F16 divide(F16 a, F16 b) { return {_mm512_div_ps(a.v, b.v)}; }
 inline F16 fma(F16 a, F16 b, F16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline F16 maximum(F16 a, F16 b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline F16 nearest(F16 a) {

@@ -53,6 +53,9 @@ inline F16 sub(F16 x, F16 y) {
 inline F16 mul(F16 x, F16 y) {
   return each([](Lanes a, Lanes b) { return vmulq_f32(a, b); }, x, y);
 }
+inline F16 divide(F16 x, F16 y) {
+  return each([](Lanes a, Lanes b) { return vdivq_f32(a, b); }, x, y);
+}
 inline F16 fma(F16 x, F16 y, F16 z) {
   return each([](Lanes a, Lanes b, Lanes c) { return vfmaq_f32(c, a, b); }, x, y, z);
 }

@@ -22,6 +22,23 @@ V4I_KERNELS(neon)
 #endif
 #undef V4I_KERNELS
 
+#define V4I_ROW_KERNELS(isa)             \
+  namespace isa {                        \
+  void query_heads(const HeadsArgs& a);  \
+  void output_heads(const HeadsArgs& a); \
+  void index_heads(const HeadsArgs& a);  \
+  void store_row(const PackArgs& a);     \
+  void pool(const PoolArgs& a);          \
+  }
+V4I_ROW_KERNELS(scalar)
+#if defined(__x86_64__)
+V4I_ROW_KERNELS(avx2)
+V4I_ROW_KERNELS(avx512)
+#elif defined(__aarch64__)
+V4I_ROW_KERNELS(neon)
+#endif
+#undef V4I_ROW_KERNELS
+
 // The definition, for tests.
 extern const KernelTable kScalarKernels;
 

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/formats.h"
 #include "kernels/ops.h"
 #include "lib/forward/pass.h"
 
@@ -12,29 +11,30 @@ namespace v4i::forward {
 
 namespace {
 
-// q <- q / rms(q), head by head, without a weight.  native follows the reference,
-// which rounds every step to bf16.
-void normalise_head(const Pass& p, float* q) {
-  const std::int64_t d = p.config.head_dim;
-  if (!p.native) {
-    const float scale = kernels::rms_scale(q, d, p.config.norm_eps);
-    for (std::int64_t c = 0; c < d; ++c) q[c] *= scale;
-    return;
-  }
-  float sum[16] = {};
-  for (std::int64_t c = 0; c < d; ++c) sum[c % 16] += kernels::round_bf16(q[c] * q[c]);
-  for (int half = 8; half > 0; half /= 2)
-    for (int l = 0; l < half; ++l) sum[l] += sum[l + half];
-  const float mean = kernels::round_bf16(sum[0] / static_cast<float>(d));
-  const float scale =
-      kernels::round_bf16(1.0f / std::sqrt(kernels::round_bf16(mean + p.config.norm_eps)));
-  for (std::int64_t c = 0; c < d; ++c) q[c] = kernels::round_bf16(q[c] * scale);
+constexpr std::int64_t kHeads = 8;  // of a query, in one piece of work
+
+kernels::HeadsArgs heads_of(const Pass& p, const model::LayerPlan& plan, std::int64_t t, float* x,
+                            std::int64_t first, std::int64_t count) {
+  const model::Config& c = p.config;
+  return {x + (t * c.heads + first) * c.head_dim,
+          count,
+          static_cast<int>(c.head_dim),
+          static_cast<int>(c.rope_dim),
+          rope_row(p, plan, t),
+          c.norm_eps,
+          p.native};
 }
 
-void rope_tail(const Pass& p, const float* table, float* x, std::int64_t dim, bool inverse) {
-  const std::int64_t rope = p.config.rope_dim;
-  kernels::rope(x + dim - rope, table, rope, inverse);
-  p.round(x + dim - rope, rope);
+// The KV row of token t: norm, rope, stored form.
+void make_row(Pass& p, const model::Attention& a, const model::LayerPlan& plan, std::int64_t t) {
+  const std::int64_t d = p.config.head_dim, rope = p.config.rope_dim;
+  float* kv = p.w.kv.data() + t * d;
+  kernels::rms_norm(kv, a.kv_norm.data(), d, p.config.norm_eps, kv);
+  p.round(kv, d);
+  kernels::rope(kv + d - rope, rope_row(p, plan, t), rope, false);
+  p.round(kv + d - rope, rope);
+  const auto bytes = static_cast<std::int64_t>(p.items[0].state->layout().row.bytes());
+  store_row(p, kv, p.w.rows.data() + t * bytes);
 }
 
 // x -> qr (low-rank query, also the indexer's), q [H, d], stored kv rows.
@@ -48,22 +48,15 @@ void project(Pass& p, const model::Attention& a, const model::LayerPlan& plan) {
   const float* qr = quantised(p, w.qr.data(), n, c.q_lora, w.qrq.data());
   linear(p, a.wq_b, qr, c.q_lora, n, w.q.data(), heads, true);
   linear(p, a.wkv, x, c.width, n, w.kv.data(), d, true);
-  norm(p, w.kv.data(), a.kv_norm, n, w.kv.data());
-  p.pool.run(n * (c.heads + 1), [&](std::int64_t begin, std::int64_t end, int) {
+  const std::int64_t pieces = (c.heads + kHeads - 1) / kHeads + 1;  // the last is the row
+  p.pool.run(n * pieces, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t u = begin; u < end; ++u) {
-      const std::int64_t t = u / (c.heads + 1), h = u % (c.heads + 1);
-      const float* table = rope_row(p, plan, t);
-      if (h < c.heads) {
-        float* q = w.q.data() + t * heads + h * d;
-        normalise_head(p, q);
-        rope_tail(p, table, q, d, false);
-      } else {
-        float* kv = w.kv.data() + t * d;
-        rope_tail(p, table, kv, d, false);
-        store_row(
-            p, kv,
-            w.rows.data() + t * static_cast<std::int64_t>(p.items[0].state->layout().row.bytes()));
-      }
+      const std::int64_t t = u / pieces, first = u % pieces * kHeads;
+      if (first < c.heads)
+        p.kernels.query_heads(
+            heads_of(p, plan, t, w.q.data(), first, std::min(kHeads, c.heads - first)));
+      else
+        make_row(p, a, plan, t);
     }
   });
 }
@@ -85,8 +78,16 @@ std::int64_t candidates(const Pass& p, const model::LayerPlan& plan, int kv_laye
   const bool choose = plan.indexer && visible > p.config.index_topk;
   const std::int64_t count = choose ? p.config.index_topk : visible;
   const std::int32_t* chosen = p.w.selected.data() + t * p.config.index_topk;
-  for (std::int64_t i = 0; i < count; ++i)
-    out[n++] = state.row(kv_layer, kv::RowKind::kMain, choose ? chosen[i] : i);
+  const std::int64_t block = state.layout().rows_per_block;
+  if (choose) {
+    for (std::int64_t i = 0; i < count; ++i)
+      out[n++] = state.row(kv_layer, kv::RowKind::kMain, chosen[i]);
+    return n;
+  }
+  for (std::int64_t i = 0; i < count; i += block) {
+    const std::byte* row = state.row(kv_layer, kv::RowKind::kMain, i);
+    for (std::int64_t j = 0; j < std::min(block, count - i); ++j) out[n++] = row + j * row_bytes;
+  }
   return n;
 }
 
@@ -94,7 +95,10 @@ void attend(Pass& p, const model::Attention& a, const model::LayerPlan& plan, in
   Workspace& w = p.w;
   const model::Config& c = p.config;
   const std::int64_t d = c.head_dim, heads = c.heads;
-  const std::int64_t group = std::min(heads, Workspace::kHeadGroup);
+  // A query's rows are dequantised once per group of heads: as few groups as keep all threads busy.
+  const std::int64_t wanted = p.n() >= 2 * p.pool.size() ? 1 : p.pool.size();
+  const std::int64_t lanes = Workspace::kHeadLanes;
+  const std::int64_t group = (heads + wanted * lanes - 1) / (wanted * lanes) * lanes;
   const std::int64_t groups = (heads + group - 1) / group;
   const kernels::RowShape shape{static_cast<int>(d), static_cast<int>(c.rope_dim), p.native};
   p.pool.run(p.n() * groups, [&](std::int64_t begin, std::int64_t end, int thread) {
@@ -107,8 +111,7 @@ void attend(Pass& p, const model::Attention& a, const model::LayerPlan& plan, in
       p.kernels.attention({shape, scratch.rows.data(), n, w.q.data() + t * heads * d, a.sink.data(),
                            out, h0, h1, static_cast<float>(1.0 / std::sqrt(static_cast<double>(d))),
                            p.native, scratch.attention.data()});
-      for (std::int64_t h = h0; h < h1; ++h)
-        rope_tail(p, rope_row(p, plan, t), out + h * d, d, true);
+      p.kernels.output_heads(heads_of(p, plan, t, w.o.data(), h0, h1 - h0));
     }
   });
 }

@@ -5,7 +5,7 @@
 // A token's values and gates are kept in the state's ring until their rows are
 // complete, so a row has the same bits however the prompt was cut.
 #include <algorithm>
-#include <cmath>
+#include <span>
 
 #include "kernels/ops.h"
 #include "kernels/quant.h"
@@ -17,7 +17,10 @@ namespace {
 
 constexpr std::int64_t kChannels = 32;  // of one piece of work
 constexpr int kMaxRatio = 128;          // checked in Forward's constructor
+// Exponentials and copies that are done before other threads would have woken up.
+constexpr std::int64_t kSmall = 16384;
 
+// One of a layer's compressors: of KV rows, or of index keys.
 struct Job {
   const model::Compressor& weights;
   std::int64_t dim = 0;  // of a row
@@ -25,7 +28,8 @@ struct Job {
   bool overlap = false;
   std::int64_t slot = 0;  // floats before this compressor's part of a ring slot
   int kv_layer = 0;
-  const std::vector<float>& freq;
+  kv::RowKind kind;
+  float *values, *gates, *pooled;  // its part of the workspace
   std::int64_t width() const { return overlap ? 2 * dim : dim; }
 };
 
@@ -35,49 +39,26 @@ void remember(const Pass& p, const Job& job, std::int64_t t, std::int64_t begin,
   const std::int64_t width = job.width();
   float* slot = p.state(token).partial(job.kv_layer, token.position) + job.slot;
   const float* ape = job.weights.ape.data() + token.position % job.ratio * width;
-  const float* v = p.w.values.data() + t * width;
-  const float* g = p.w.gates.data() + t * width;
+  const float* v = job.values + t * width;
+  const float* g = job.gates + t * width;
   for (std::int64_t c = begin; c < end; ++c) {
     slot[c] = v[c];
     slot[width + c] = g[c] + ape[c];
   }
 }
 
-// One channel: softmax over the gates, weighted sum of the values.
-float pool_channel(const float* const* slot, const std::int64_t* offset, int count,
-                   std::int64_t width, std::int64_t c) {
-  float top = -INFINITY;
-  for (int i = 0; i < count; ++i) top = std::max(top, slot[i][width + offset[i] + c]);
-  float e[2 * kMaxRatio], total = 0;
-  for (int i = 0; i < count; ++i) {
-    e[i] = std::exp(slot[i][width + offset[i] + c] - top);
-    total += e[i];
-  }
-  float sum = 0;
-  for (int i = 0; i < count; ++i) sum += slot[i][offset[i] + c] * (e[i] / total);
-  return sum;
-}
-
 void pool_row(const Pass& p, const Job& job, const NewRow& r, std::int64_t begin, std::int64_t end,
               float* out) {
-  const Token& token = p.tokens[static_cast<std::size_t>(r.token)];
-  const kv::State& state = p.state(token);
-  const float* slot[2 * kMaxRatio];
-  std::int64_t offset[2 * kMaxRatio];
+  const kv::State& state = p.state(p.tokens[static_cast<std::size_t>(r.token)]);
+  const float* value[2 * kMaxRatio];
   int count = 0;
   const std::int64_t first = r.row * job.ratio;
-  if (job.overlap && r.row > 0) {
-    for (std::int64_t at = first - job.ratio; at < first; ++at, ++count) {
-      slot[count] = state.partial(job.kv_layer, at) + job.slot;
-      offset[count] = 0;
-    }
-  }
-  for (std::int64_t at = first; at < first + job.ratio; ++at, ++count) {
-    slot[count] = state.partial(job.kv_layer, at) + job.slot;
-    offset[count] = job.overlap ? job.dim : 0;
-  }
-  for (std::int64_t c = begin; c < end; ++c)
-    out[c] = pool_channel(slot, offset, count, job.width(), c);
+  if (job.overlap && r.row > 0)
+    for (std::int64_t at = first - job.ratio; at < first; ++at)
+      value[count++] = state.partial(job.kv_layer, at) + job.slot;
+  for (std::int64_t at = first; at < first + job.ratio; ++at)
+    value[count++] = state.partial(job.kv_layer, at) + job.slot + (job.overlap ? job.dim : 0);
+  p.kernels.pool({value, count, job.width(), begin, end, out});
 }
 
 // Tokens in order, one range of channels: the ring always holds what a row needs.
@@ -88,36 +69,68 @@ void pool_channels(const Pass& p, const Job& job, std::int64_t begin, std::int64
     if (job.overlap) remember(p, job, t, job.dim + begin, job.dim + end);
     if (next < p.new_rows.size() && p.new_rows[next].token == t) {
       pool_row(p, job, p.new_rows[next], begin, end,
-               p.w.pooled.data() + static_cast<std::int64_t>(next) * job.dim);
+               job.pooled + static_cast<std::int64_t>(next) * job.dim);
       ++next;
     }
   }
 }
 
-void pool_rows(Pass& p, const Job& job, const float* x) {
-  const std::int64_t width = job.width();
-  linear(p, job.weights.wkv, x, p.config.width, p.n(), p.w.values.data(), width, false);
-  linear(p, job.weights.wgate, x, p.config.width, p.n(), p.w.gates.data(), width, false);
-  p.pool.run((job.dim + kChannels - 1) / kChannels, [&](std::int64_t begin, std::int64_t end, int) {
-    pool_channels(p, job, begin * kChannels, std::min(end * kChannels, job.dim));
+// body(begin, end) over [0, n): here, or on all threads when `work` is worth it.
+template <class Body>
+void share(Pass& p, std::int64_t n, std::int64_t work, Body&& body) {
+  if (work <= kSmall) return body(0, n);
+  p.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); });
+}
+
+void pool_rows(Pass& p, std::span<const Job> jobs) {
+  std::int64_t pieces = 0, work = 0;
+  for (const Job& job : jobs) {
+    pieces += (job.dim + kChannels - 1) / kChannels;
+    work += p.n() * job.width() +
+            static_cast<std::int64_t>(p.new_rows.size()) * job.ratio * job.width();
+  }
+  share(p, pieces, work, [&](std::int64_t begin, std::int64_t end) {
+    for (const Job& job : jobs) {
+      const std::int64_t mine = (job.dim + kChannels - 1) / kChannels;
+      const std::int64_t first = std::max<std::int64_t>(begin, 0) * kChannels;
+      const std::int64_t last = std::min(std::min(end, mine) * kChannels, job.dim);
+      if (first < last) pool_channels(p, job, first, last);
+      begin -= mine;
+      end -= mine;
+    }
   });
 }
 
-// Norm and rope of pooled row i; its position is the block's first token's.
-float* finish_row(const Pass& p, const Job& job, std::size_t i) {
-  float* row = p.w.pooled.data() + static_cast<std::int64_t>(i) * job.dim;
+std::byte* row_place(const Pass& p, const Job& job, std::size_t i) {
+  const NewRow& r = p.new_rows[i];
+  return p.state(p.tokens[static_cast<std::size_t>(r.token)])
+      .new_row(job.kv_layer, job.kind, r.row);
+}
+
+// Norm, rope and stored form of pooled row i; its position is the block's first token's.
+void finish_row(const Pass& p, const Job& job, std::size_t i, const float* turn) {
+  const std::int64_t rope = p.config.rope_dim;
+  float* row = job.pooled + static_cast<std::int64_t>(i) * job.dim;
   p.round(row, job.dim);
   kernels::rms_norm(row, job.weights.norm.data(), job.dim, p.config.norm_eps, row);
   p.round(row, job.dim);
-  const std::int64_t rope = p.config.rope_dim;
-  rope_at(job.freq, p.new_rows[i].row * job.ratio, row + job.dim - rope);
+  kernels::rope(row + job.dim - rope, turn, rope, false);
   p.round(row + job.dim - rope, rope);
-  return row;
+  if (job.kind == kv::RowKind::kMain)
+    store_row(p, row, row_place(p, job, i));
+  else
+    store_key(p, row, row_place(p, job, i));
 }
 
-std::byte* row_place(const Pass& p, const Job& job, std::size_t i, kv::RowKind kind) {
-  const NewRow& r = p.new_rows[i];
-  return p.state(p.tokens[static_cast<std::size_t>(r.token)]).new_row(job.kv_layer, kind, r.row);
+void finish_rows(Pass& p, std::span<const Job> jobs, const std::vector<float>& freq) {
+  const auto rows = static_cast<std::int64_t>(p.new_rows.size());
+  share(p, rows, (rows - 1) * kSmall, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      float turn[kernels::kMaxRope];
+      fill_turn(freq, p.new_rows[static_cast<std::size_t>(i)].row * jobs[0].ratio, turn);
+      for (const Job& job : jobs) finish_row(p, job, static_cast<std::size_t>(i), turn);
+    }
+  });
 }
 
 }  // namespace
@@ -130,17 +143,21 @@ void compress(Pass& p, const model::Attention& a, const model::LayerPlan& plan, 
     if ((position + 1) % plan.ratio == 0)
       p.new_rows.push_back({static_cast<std::int32_t>(t), position / plan.ratio});
   }
-  const std::vector<float>& freq = plan.yarn_rope ? p.freq_b : p.freq_a;
-  const Job main{a.compressor, c.head_dim, plan.ratio, plan.overlap, 0, kv_layer, freq};
-  pool_rows(p, main, p.w.x.data());
-  for (std::size_t i = 0; i < p.new_rows.size(); ++i)
-    store_row(p, finish_row(p, main, i), row_place(p, main, i, kv::RowKind::kMain));
-  if (!plan.indexer) return;
-  const Job index{a.indexer.compressor, c.index_dim, plan.ratio, plan.overlap,
-                  2 * main.width(),     kv_layer,    freq};
-  pool_rows(p, index, p.w.x.data());
-  for (std::size_t i = 0; i < p.new_rows.size(); ++i)
-    store_key(p, finish_row(p, index, i), row_place(p, index, i, kv::RowKind::kIndex));
+  const std::int64_t n = p.n(), halves = plan.overlap ? 2 : 1, after = n * halves * c.head_dim;
+  const Job jobs[] = {
+      {a.compressor, c.head_dim, plan.ratio, plan.overlap, 0, kv_layer, kv::RowKind::kMain,
+       p.w.values.data(), p.w.gates.data(), p.w.pooled.data()},
+      {a.indexer.compressor, c.index_dim, plan.ratio, plan.overlap, 2 * halves * c.head_dim,
+       kv_layer, kv::RowKind::kIndex, p.w.values.data() + after, p.w.gates.data() + after,
+       p.w.pooled.data() + n * c.head_dim}};
+  const std::span<const Job> used(jobs, plan.indexer ? 2 : 1);
+  for (const Job& job : used) {
+    const std::int64_t width = job.width();
+    linear(p, job.weights.wkv, p.w.x.data(), c.width, n, job.values, width, false);
+    linear(p, job.weights.wgate, p.w.x.data(), c.width, n, job.gates, width, false);
+  }
+  pool_rows(p, used);
+  if (!p.new_rows.empty()) finish_rows(p, used, plan.yarn_rope ? p.freq_b : p.freq_a);
 }
 
 }  // namespace v4i::forward

@@ -72,8 +72,8 @@ std::vector<float> rope_frequencies(const model::Config& config, bool yarn);
 // Cosines and sines of every token of the pass, for both tables.
 void fill_rope(Pass& p);
 const float* rope_row(const Pass& p, const model::LayerPlan& plan, std::int64_t t);
-// Rotates x[0, 2 * freq.size()) to `position`.
-void rope_at(const std::vector<float>& freq, std::int64_t position, float* x);
+// Cosines, then sines of one position.
+void fill_turn(const std::vector<float>& freq, std::int64_t position, float* out);
 // The stored forms of a KV row and of an index key (spec 4.3).
 void store_row(const Pass& p, const float* row, std::byte* out);
 void store_key(const Pass& p, float* key, std::byte* out);

@@ -34,15 +34,6 @@ void stretch(const model::Config& c, std::vector<float>& f) {
   }
 }
 
-void cos_sin(const std::vector<float>& freq, std::int64_t position, float* out) {
-  const std::size_t half = freq.size();
-  for (std::size_t i = 0; i < half; ++i) {
-    const float angle = static_cast<float>(position) * freq[i];
-    out[i] = static_cast<float>(std::cos(static_cast<double>(angle)));
-    out[half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
-  }
-}
-
 }  // namespace
 
 std::vector<float> rope_frequencies(const model::Config& c, bool yarn) {
@@ -54,12 +45,21 @@ std::vector<float> rope_frequencies(const model::Config& c, bool yarn) {
   return f;
 }
 
+void fill_turn(const std::vector<float>& freq, std::int64_t position, float* out) {
+  const std::size_t half = freq.size();
+  for (std::size_t i = 0; i < half; ++i) {
+    const float angle = static_cast<float>(position) * freq[i];
+    out[i] = static_cast<float>(std::cos(static_cast<double>(angle)));
+    out[half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
+  }
+}
+
 void fill_rope(Pass& p) {
   p.pool.run(p.n(), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
       const std::int64_t position = p.tokens[static_cast<std::size_t>(t)].position;
-      cos_sin(p.freq_a, position, p.w.rope_a.data() + t * p.config.rope_dim);
-      cos_sin(p.freq_b, position, p.w.rope_b.data() + t * p.config.rope_dim);
+      fill_turn(p.freq_a, position, p.w.rope_a.data() + t * p.config.rope_dim);
+      fill_turn(p.freq_b, position, p.w.rope_b.data() + t * p.config.rope_dim);
     }
   });
 }
@@ -69,17 +69,10 @@ const float* rope_row(const Pass& p, const model::LayerPlan& plan, std::int64_t 
   return table.data() + t * p.config.rope_dim;
 }
 
-void rope_at(const std::vector<float>& freq, std::int64_t position, float* x) {
-  constexpr std::size_t kMaxRope = 512;  // checked in Forward's constructor
-  float table[kMaxRope];
-  cos_sin(freq, position, table);
-  kernels::rope(x, table, static_cast<std::int64_t>(2 * freq.size()), false);
-}
-
 void store_row(const Pass& p, const float* row, std::byte* out) {
   const auto dim = static_cast<int>(p.config.head_dim), rope = static_cast<int>(p.config.rope_dim);
   if (p.native)
-    kernels::pack_row(row, dim, rope, reinterpret_cast<std::uint8_t*>(out));
+    p.kernels.store_row({row, dim, rope, reinterpret_cast<std::uint8_t*>(out)});
   else
     std::memcpy(out, row, sizeof(float) * static_cast<std::size_t>(dim));
 }

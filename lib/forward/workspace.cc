@@ -20,13 +20,6 @@ std::int64_t most_rows(const model::Config& c, const kv::Layout& layout) {
   return most;
 }
 
-std::int64_t most_keys(const model::Config& c, const kv::Layout& layout) {
-  std::int64_t most = 0;
-  for (const kv::LayerLayout& l : layout.layers)
-    if (l.index_keys) most = std::max(most, c.max_positions / l.ratio + 1);
-  return most;
-}
-
 std::int64_t widest_input(const model::Config& c) {
   return std::max({c.hc_mult * c.width, c.heads * c.head_dim / c.o_groups, c.o_groups * c.o_lora,
                    c.q_lora, c.expert_width});
@@ -54,8 +47,8 @@ Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int6
   take(kv, n * c.head_dim);
   take(rows, n * static_cast<std::int64_t>(layout.row.bytes()));
   for (auto* b : {&z, &zq}) take(*b, n * c.o_groups * c.o_lora);
-  for (auto* b : {&values, &gates}) take(*b, n * 2 * std::max(c.head_dim, c.index_dim));
-  take(pooled, n * std::max(c.head_dim, c.index_dim));
+  for (auto* b : {&values, &gates}) take(*b, n * 2 * (c.head_dim + c.index_dim));
+  take(pooled, n * (c.head_dim + c.index_dim));
   take(iq, n * c.index_heads * c.index_dim);
   take(iw, n * c.index_heads);
   take(selected, n * c.index_topk);
@@ -69,15 +62,17 @@ Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int6
   for (auto* b : {&gate, &up}) take(*b, std::max(slots, n) * c.expert_width);
   take(head_logits, kHeadTokens * c.vocab);
 
-  const std::int64_t keys = most_keys(c, layout);
+  // Whole blocks of keys, at least one.
+  const std::int64_t keys = std::max<std::int64_t>(kIndexKeys, layout.rows_per_block);
   threads.resize(static_cast<std::size_t>(thread_count));
   for (ThreadScratch& t : threads) {
     take(t.linear, kernels::linear_scratch_floats(widest_input(c)));
-    take(t.attention, kernels::attention_scratch_floats(c.head_dim, max_candidates,
-                                                        std::min(c.heads, kHeadGroup)));
+    take(t.attention, kernels::attention_scratch_floats(c.head_dim, max_candidates, c.heads));
     take(t.rows, max_candidates);
-    take(t.scores, keys);
-    take(t.order, keys);
+    take(t.index, kernels::index_scratch_floats(c.index_dim, c.index_heads, kIndexQueries));
+    take(t.blocks, keys / layout.rows_per_block + 1);
+    take(t.scores, kIndexQueries * keys);
+    take(t.candidates, kIndexQueries * TopK::room_for(c.index_topk));
     take(t.down, n * kDownRows);
   }
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/base/budget.h"
+#include "lib/forward/topk.h"
 #include "lib/kv/layout.h"
 #include "lib/model/model.h"
 
@@ -14,18 +15,24 @@ namespace v4i::forward {
 
 // What one thread needs for itself.
 struct ThreadScratch {
-  Buffer<float> linear;        // dequantised weight rows
-  Buffer<float> attention;     // tile of rows, logits
-  Buffer<const void*> rows;    // candidate rows of one query
-  Buffer<float> scores;        // of all index keys
-  Buffer<std::int32_t> order;  // top-k selection
-  Buffer<float> down;          // [N, kDownRows] partial results of an expert
+  static constexpr int kIndexQueries = 8;  // tokens scored together
+  Buffer<float> linear;                    // dequantised weight rows
+  Buffer<float> attention;                 // tile of rows, logits
+  Buffer<const void*> rows;                // candidate rows of one query
+  Buffer<float> index;                     // queries and keys as the indexer's kernel has them
+  Buffer<const std::uint8_t*> blocks;      // of index keys
+  Buffer<float> scores;                    // [kIndexQueries, a piece of the keys]
+  Buffer<std::uint64_t> candidates;        // [kIndexQueries] rooms of a TopK
+  TopK best[kIndexQueries];
+  Buffer<float> down;  // [N, kDownRows] partial results of an expert
 };
 
 struct Workspace {
   static constexpr std::int64_t kDownRows = 64;   // rows of w2 in one piece of work
   static constexpr std::int64_t kHeadTokens = 8;  // logit rows computed together
-  static constexpr std::int64_t kHeadGroup = 32;  // attention heads in one piece of work
+  static constexpr std::int64_t kHeadLanes = 16;  // attention heads are split in multiples
+  static constexpr std::int64_t kIndexQueries = ThreadScratch::kIndexQueries;
+  static constexpr std::int64_t kIndexKeys = 2048;  // about as many are scored at a time
 
   Workspace(const model::Config& config, const kv::Layout& layout, std::int64_t max_tokens,
             int threads, Budget& budget);
@@ -43,8 +50,8 @@ struct Workspace {
   Buffer<float> kv;                   // [d]
   Buffer<std::byte> rows;             // stored KV row of each token
   Buffer<float> z, zq;                // [G, o_lora]
-  Buffer<float> values, gates;        // [2 d] compressor inputs
-  Buffer<float> pooled;               // [d] compressed rows of this run
+  Buffer<float> values, gates;        // [2 (d + index_dim)] inputs of both compressors
+  Buffer<float> pooled;               // [d + index_dim] compressed rows of this run
   Buffer<float> iq, iw;               // [index_heads, index_dim], [index_heads]
   Buffer<std::int32_t> selected;      // [index_topk] chosen rows, rising
   Buffer<float> router;               // [E]

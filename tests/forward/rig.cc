@@ -37,6 +37,14 @@ std::vector<float> Rig::logits(const std::vector<std::int32_t>& ids, int chunk) 
   return out;
 }
 
+std::vector<const char*> kernel_names() {
+  const kernels::KernelTable* tables[8];
+  std::vector<const char*> names;
+  const int n = kernels::available_kernels(tables, 8);
+  for (int i = 0; i < n; ++i) names.push_back(tables[i]->name);
+  return names;
+}
+
 std::vector<std::int32_t> read_ids(const std::string& model_path) {
   return nlohmann::json::parse(read_file(model_path + "/ids.json"));
 }

@@ -29,6 +29,7 @@ struct Rig {
   std::vector<float> logits(const std::vector<std::int32_t>& ids, int chunk);
 };
 
+std::vector<const char*> kernel_names();  // of the tables that run here
 std::vector<std::int32_t> read_ids(const std::string& model_path);
 
 // The oracle's results for make_tiny(seed, 300), see tests/oracle/forward_goldens.py;

@@ -1,0 +1,155 @@
+// Attention of every kernel table that runs here against the scalar one.
+#include "kernels/attention.h"
+
+#include <algorithm>
+
+#include "tests/kernels/inputs.h"
+#include "tests/support/catch.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+using namespace v4i::kernels;
+using namespace v4i::test;
+
+namespace {
+
+struct Rows {
+  RowShape shape;
+  std::vector<std::vector<std::uint8_t>> bytes;
+  std::vector<const void*> row;
+  Rows(int dim, int rope, bool packed, int count) : shape{dim, rope, packed} {
+    for (int i = 0; i < count; ++i) {
+      const auto x = normal(std::size_t(dim), unsigned(100 + i));
+      bytes.emplace_back(std::size_t(dim * 4 + 64));
+      if (packed)
+        pack_row(x.data(), dim, rope, bytes.back().data());
+      else
+        std::memcpy(bytes.back().data(), x.data(), std::size_t(dim) * 4);
+    }
+    for (auto& b : bytes) row.push_back(b.data());
+  }
+};
+
+std::vector<float> run_attention(const KernelTable& k, const Rows& rows,
+                                 const std::vector<float>& q, const std::vector<float>& sink,
+                                 bool round, int step) {
+  const int heads = int(sink.size()), dim = rows.shape.dim;
+  std::vector<float> out(q.size(), NAN);
+  const auto n = std::int64_t(rows.row.size());
+  std::vector<float> scratch(std::size_t(attention_scratch_floats(dim, n, heads)));
+  for (int h = 0; h < heads; h += step)
+    k.attention({rows.shape, rows.row.data(), n, q.data(), sink.data(), out.data(), h,
+                 std::min(h + step, heads), 1.0f / std::sqrt(float(dim)), round, scratch.data()});
+  return out;
+}
+
+// What rounding may do to native results: p and the output may each fall on the other side of
+// a rounding to bf16, an ulp of which is at most 2^-7 of the value.
+std::vector<double> native_bound(const Rows& rows, const std::vector<float>& q,
+                                 const std::vector<float>& sink) {
+  const std::size_t dim = std::size_t(rows.shape.dim), n = rows.row.size();
+  std::vector<double> bound(q.size());
+  std::vector<std::vector<float>> k(n, std::vector<float>(dim));
+  for (std::size_t i = 0; i < n; ++i)
+    unpack_row(rows.bytes[i].data(), rows.shape.dim, rows.shape.rope, k[i].data());
+  for (std::size_t h = 0; h < sink.size(); ++h) {
+    std::vector<double> l(n);
+    double top = -INFINITY;
+    for (std::size_t i = 0; i < n; ++i) {
+      for (std::size_t c = 0; c < dim; ++c) l[i] += double(q[h * dim + c]) * k[i][c];
+      l[i] /= std::sqrt(double(dim));
+      top = std::max(top, l[i]);
+    }
+    double total = std::exp(sink[h] - top);
+    for (double& v : l) total += v = std::exp(v - top);
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t c = 0; c < dim; ++c)
+        bound[h * dim + c] += 2 * 0x1p-7 * l[i] * std::fabs(double(k[i][c])) / total;
+  }
+  return bound;
+}
+
+}  // namespace
+
+TEST_CASE("attention agrees with the scalar kernel and does not depend on the head split",
+          "[kernels][attention]") {
+  for (const KernelTable* table : tables()) {
+    for (auto [dim, rope] : {std::pair{512, 64}, {128, 64}, {32, 8}, {40, 10}}) {
+      for (bool packed : {false, true}) {
+        for (int count : {1, 15, 16, 17, 33, 140}) {
+          CAPTURE(table->name, dim, packed, count);
+          const Rows rows(dim, rope, packed, count);
+          const auto q = normal(std::size_t(5 * dim), 9);
+          const std::vector<float> sink = {0.5f, -20.0f, 60.0f, 3.0f, -1.0f};
+          const auto want = run_attention(kScalarKernels, rows, q, sink, false, 5);
+          const auto got = run_attention(*table, rows, q, sink, false, 5);
+          for (std::size_t i = 0; i < want.size(); ++i)
+            REQUIRE(std::fabs(got[i] - want[i]) <= 2e-5 * (1 + std::fabs(want[i])));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("native attention differs from the scalar kernel by roundings only, and rarely",
+          "[kernels][attention]") {
+  for (const KernelTable* table : tables()) {
+    for (auto [dim, rope] : {std::pair{512, 64}, {128, 64}, {192, 128}, {32, 8}}) {
+      for (int count : {1, 2, 7, 8, 9, 63, 64, 65, 130}) {
+        for (int heads : {1, 5, 16, 35, 64}) {
+          if (heads > 5 && count != 9 && count != 65) continue;
+          CAPTURE(table->name, dim, count, heads);
+          const Rows rows(dim, rope, true, count);
+          const auto q = normal_bf16(std::size_t(heads * dim), 9);
+          std::vector<float> sink(std::size_t(heads), 0.5f);
+          sink[0] = count == 9 ? 60.0f : -20.0f;
+          const auto want = run_attention(kScalarKernels, rows, q, sink, true, heads);
+          const auto got = run_attention(*table, rows, q, sink, true, heads);
+          const auto bound = native_bound(rows, q, sink);
+          std::size_t equal = 0;
+          for (std::size_t i = 0; i < want.size(); ++i) {
+            REQUIRE(std::fabs(double(got[i]) - want[i]) <= bound[i] + 0x1p-126);
+            equal += got[i] == want[i];
+          }
+          REQUIRE(equal * 20 >= want.size() * 19);
+          for (int step : {1, 2, 16, 32})
+            REQUIRE(same_bits(run_attention(*table, rows, q, sink, true, step), got));
+        }
+      }
+    }
+  }
+}
+
+// One row and no sink: p is 1 and the output is the row.
+TEST_CASE("attention sees every code under every scale, also when the host flushes subnormals",
+          "[kernels][attention][ftz]") {
+#if defined(__x86_64__)
+  const unsigned old = _mm_getcsr();
+#endif
+  for (int flush = 0; flush < 2; ++flush) {
+    for (const KernelTable* table : tables()) {
+      for (int scale = 20; scale <= 230; scale += 3) {
+        Rows rows(576, 64, true, 1);
+        for (int i = 0; i < 512; ++i)
+          rows.bytes[0][std::size_t(i)] = std::uint8_t((i & 0x7f) == 0x7f ? 0 : i);
+        for (int b = 0; b < 8; ++b) rows.bytes[0][std::size_t(512 + 128 + b)] = std::uint8_t(scale);
+        std::vector<float> want(576);
+        unpack_row(rows.bytes[0].data(), 576, 64, want.data());
+#if defined(__x86_64__)
+        if (flush) _mm_setcsr(old | 0x8040);
+#endif
+        const auto got = run_attention(*table, rows, std::vector<float>(576), {-1e30f}, true, 1);
+#if defined(__x86_64__)
+        _mm_setcsr(old);
+#endif
+        for (std::size_t c = 0; c < 576; ++c) {
+          if (std::fabs(want[c]) < 0x1p-120f) continue;
+          CAPTURE(table->name, scale, c, flush);
+          REQUIRE(got[c] == want[c]);
+        }
+      }
+    }
+  }
+}
