@@ -75,6 +75,8 @@ bench::Measured together(const std::shared_ptr<session::Context>& context, cli::
 void batch(bench::Program& program) {
   const auto context = bench::open(program.options(), 256);
   cli::Peaks peaks(context->engine().pool().size());
+  if (program.options().header) bench::print_header();
+  context->model().touch_all(context->engine().pool());  // every step meets new experts
   for (const std::int64_t n : g_sessions)
     bench::print_rows(together(context, peaks, n, program.options().repeat));
 }

@@ -56,6 +56,7 @@ bench::Measured at_context(session::Context& context, cli::Peaks& peaks, std::in
 void decode(bench::Program& program) {
   const auto context = bench::open(program.options(), 256);
   cli::Peaks peaks(context->engine().pool().size());
+  if (program.options().header) bench::print_header();
   for (const std::int64_t tokens : g_contexts)
     bench::print_rows(at_context(*context, peaks, tokens, program.options().repeat));
 }

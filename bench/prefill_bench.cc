@@ -53,6 +53,7 @@ bench::Measured prompt(session::Context& context, cli::Peaks& peaks, std::int64_
 void prefill(bench::Program& program) {
   const auto context = bench::open(program.options(), static_cast<int>(g_chunk));
   cli::Peaks peaks(context->engine().pool().size());
+  if (program.options().header) bench::print_header();
   const auto warm = bench::some_tokens(256, context->vocab(), 1);  // most experts of a layer
   std::vector<float> logits(static_cast<std::size_t>(context->vocab()));
   compute(*context, warm, logits.data(), nullptr);

@@ -18,7 +18,6 @@ Program::Program(const char* name, const char* what) : app_(what, name) {
 int Program::run(int argc, char** argv, void (*body)(Program&)) {
   try {
     app_.parse(argc, argv);
-    if (options_.header) print_header();
     body(*this);
     return 0;
   } catch (const CLI::ParseError& e) {

@@ -51,6 +51,7 @@ Json bench_json(const BenchArgs& a, const Bench& bench, const BenchResult& r, co
            {"cpu", bench.device().name},
            {"isa", bench.device().arch},
            {"mode", a.model.mode},
+           {"layers", bench.description()["config"]["layers"]},
            {"threads", peaks.threads()},
            {"repeat", a.repeat},
            {"prefill_tokens", a.prefill},

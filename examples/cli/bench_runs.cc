@@ -80,7 +80,9 @@ double prompt_flops(const Json& d, int tokens) {
 }
 
 Bench::Bench(const BenchArgs& args, Peaks& peaks) : args_(args), peaks_(peaks) {
-  opened_ = open_model(args.model);
+  ModelArgs model = args.model;
+  model.verify |= args.sessions > 1;  // their steps meet new experts all the time
+  opened_ = open_model(model);
   vocab_ = take(opened_.model.info()).vocab_size;
   description_ = Json::parse(take(opened_.model.describe()));
   device_ = v4infer::init<v4i_device_info>();
