@@ -42,7 +42,9 @@ inline void unpack_row(const RowReader& row, std::int64_t cols, const Decoder& d
         const std::uint8_t* at = row.data + k + 64 * h;
         prefetch(at);
         __m512i w[2];
-        words_fp8(load64(at), d.fp8, w);
+        const __m512i codes = load64(at);  // -0 becomes 0: the lift would make it a number
+        const __mmask64 values = _mm512_test_epi8_mask(codes, _mm512_set1_epi8(0x7f));
+        words_fp8(_mm512_maskz_mov_epi8(values, codes), d.fp8, w);
         for (int j = 0; j < 2; ++j)
           _mm512_storeu_si512(out + 64 * h + 32 * j, _mm512_subs_epu16(w[j], drop));
       }

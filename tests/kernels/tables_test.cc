@@ -89,6 +89,20 @@ RandomWeight magnitudes(const RandomWeight& r) {
 
 }  // namespace
 
+namespace {
+
+// How many results are beyond the bound, or not a number: each of `cols` products carries one
+// rounding and a sum of n floats at most n more, relative to the sum of magnitudes.
+int beyond(const std::vector<float>& got, const std::vector<float>& want,
+           const std::vector<float>& sums, std::int64_t cols) {
+  int count = 0;
+  for (std::size_t i = 0; i < want.size(); ++i)
+    count += !(std::fabs(double(got[i]) - want[i]) <= 2.0 * double(cols) * 0x1p-24 * sums[i]);
+  return count;
+}
+
+}  // namespace
+
 TEST_CASE("linear agrees with the scalar kernel at every edge", "[kernels][linear]") {
   for (const KernelTable* table : tables()) {
     for (Format f : {Format::kF32, Format::kBF16, Format::kFp8, Format::kFp4}) {
@@ -101,16 +115,10 @@ TEST_CASE("linear agrees with the scalar kernel at every edge", "[kernels][linea
               const auto x = normal(std::size_t(tokens * cols), 3);
               const auto want = run_linear(kScalarKernels, w.w, x, tokens);
               const auto got = run_linear(*table, w.w, x, tokens);
-              // Bound: each of `cols` products carries one rounding and a sum of n
-              // floats at most n more, relative to the sum of magnitudes.
               auto positive = x;
               for (float& v : positive) v = std::fabs(v);
               const auto sums = run_linear(kScalarKernels, magnitudes(w).w, positive, tokens);
-              double worst = -1;
-              for (std::size_t i = 0; i < want.size(); ++i)
-                worst = std::max(worst, std::fabs(double(got[i]) - want[i]) -
-                                            2.0 * double(cols) * 0x1p-24 * sums[i]);
-              REQUIRE(worst <= 0);
+              REQUIRE(beyond(got, want, sums, cols) == 0);
             }
           }
         }
@@ -135,7 +143,7 @@ TEST_CASE("linear of bf16 activations agrees with the scalar kernel", "[kernels]
       for (std::int64_t rows : {1, 3, 4, 6, 9}) {
         for (std::int64_t cols : {128, 256, 300, 1152}) {
           RandomWeight w(f, rows, cols, 128, unsigned(rows * 1000 + cols));
-          if (!w.scale.empty()) w.scale.back() = 190;  // one row on the way of odd scales
+          if (rows == 9 && !w.scale.empty()) w.scale.back() = 190;  // the way of odd scales
           for (std::int64_t tokens : {1, 2, 3, 5, 100}) {
             CAPTURE(table->name, int(f), rows, cols, tokens);
             auto x = bf16_normal(std::size_t(tokens * cols), 3);
@@ -143,11 +151,7 @@ TEST_CASE("linear of bf16 activations agrees with the scalar kernel", "[kernels]
             const auto got = run_linear(*table, w.w, x, tokens, false, true);
             for (float& v : x) v = std::fabs(v);
             const auto sums = run_linear(kScalarKernels, magnitudes(w).w, x, tokens);
-            double worst = -1;  // the bound of the test above
-            for (std::size_t i = 0; i < want.size(); ++i)
-              worst = std::max(worst, std::fabs(double(got[i]) - want[i]) -
-                                          2.0 * double(cols) * 0x1p-24 * sums[i]);
-            REQUIRE(worst <= 0);
+            REQUIRE(beyond(got, want, sums, cols) == 0);
           }
         }
       }
@@ -161,7 +165,7 @@ TEST_CASE("linear gives a token the same bits alone and in company", "[kernels][
       for (std::int64_t cols : {130, 256, 4096}) {
         for (bool bf16 : {false, true}) {
           RandomWeight w(f, 45, cols, 128, 5);
-          for (std::size_t i = 0; i < w.scale.size(); ++i) w.scale[i] = std::uint8_t(64 + i % 128);
+          for (std::size_t i = 0; i < w.scale.size(); ++i) w.scale[i] = std::uint8_t(70 + i * 37 % 110);
           const auto x = bf16_normal(std::size_t(9 * cols), 4);
           const auto all = run_linear(*table, w.w, x, 9, false, bf16);
           for (int t = 0; t < 9; ++t) {
