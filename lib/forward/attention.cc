@@ -118,7 +118,7 @@ void attend(Pass& p, const model::Attention& a, const model::LayerPlan& plan, in
 
 // Consecutive heads form a group; each group has its own rows of wo_a.
 void project_out(Pass& p, const model::Attention& a) {
-  constexpr std::int64_t kRows = kernels::kLinearRows;
+  constexpr std::int64_t kRows = 128;  // fewer would pack the tokens once more for each piece
   Workspace& w = p.w;
   const model::Config& c = p.config;
   const std::int64_t heads = c.heads * c.head_dim, width = heads / c.o_groups;

@@ -15,7 +15,14 @@ namespace v4i::forward {
 
 namespace {
 
-constexpr std::int64_t kUpRows = 128;  // of w1 and w3 in one piece of work: a quant block
+// Rows in one piece of work.  Few pieces pack their tokens less often, many keep all threads busy:
+// at least four pieces a thread where the rows allow it.
+std::int64_t piece_rows(std::int64_t rows, std::int64_t least, std::int64_t most,
+                        std::int64_t groups, int threads) {
+  const std::int64_t wanted = std::max<std::int64_t>(1, (4 * threads + groups - 1) / groups);
+  const std::int64_t even = (rows / wanted + least - 1) / least * least;
+  return std::clamp(even, least, std::max(least, most / least * least));
+}
 
 // The K best of score + bias, ties to the lower expert.
 void best_experts(const float* score, const model::Vector& bias, std::int64_t experts,
@@ -92,9 +99,19 @@ void up_rows(Pass& p, const Group& g, const float* x, std::int64_t r0, std::int6
   const std::int64_t width = c.expert_width, n = g.end - g.begin;
   float* gate = p.w.gate.data() + g.begin * width;
   float* up = p.w.up.data() + g.begin * width;
-  kernels::LinearArgs args{
-      weight_of(g.expert->w1), r0, r1, x, c.width, g.token, gate, width, n, p.native, scratch, 0,
-      p.native};
+  kernels::LinearArgs args{weight_of(g.expert->w1),
+                           r0,
+                           r1,
+                           x,
+                           c.width,
+                           g.token,
+                           gate,
+                           width,
+                           n,
+                           p.native,
+                           scratch,
+                           0,
+                           p.native};
   p.kernels.linear(args);
   args.w = weight_of(g.expert->w3);
   args.y = up;
@@ -132,7 +149,9 @@ Group routed_group(const Pass& p, const model::Moe& m, std::int64_t i) {
 template <class GroupOf>
 void run_groups(Pass& p, std::int64_t count, const float* x, GroupOf group_of) {
   const model::Config& c = p.config;
-  const std::int64_t up_block = std::lcm(kUpRows, c.fp8_block);
+  // Whole blocks of the quantiser behind w1 and w3.
+  const std::int64_t up_block = piece_rows(c.expert_width, std::lcm<std::int64_t>(128, c.fp8_block),
+                                           512, count, p.pool.size());
   const std::int64_t ups = (c.expert_width + up_block - 1) / up_block;
   p.pool.run(count * ups, [&](std::int64_t begin, std::int64_t end, int thread) {
     float* scratch = p.w.threads[std::size_t(thread)].linear.data();
@@ -141,11 +160,11 @@ void run_groups(Pass& p, std::int64_t count, const float* x, GroupOf group_of) {
       up_rows(p, group_of(u / ups), x, r, std::min(r + up_block, c.expert_width), scratch);
     }
   });
-  constexpr std::int64_t kRows = Workspace::kDownRows;
-  p.pool.run((c.width + kRows - 1) / kRows, [&](std::int64_t begin, std::int64_t end, int thread) {
+  const std::int64_t rows = piece_rows(c.width, 64, Workspace::kDownRows, 1, p.pool.size());
+  p.pool.run((c.width + rows - 1) / rows, [&](std::int64_t begin, std::int64_t end, int thread) {
     for (std::int64_t u = begin; u < end; ++u)
       for (std::int64_t i = 0; i < count; ++i)
-        down_rows(p, group_of(i), u * kRows, std::min((u + 1) * kRows, c.width),
+        down_rows(p, group_of(i), u * rows, std::min((u + 1) * rows, c.width),
                   p.w.threads[std::size_t(thread)]);
   });
 }

@@ -28,7 +28,7 @@ struct ThreadScratch {
 };
 
 struct Workspace {
-  static constexpr std::int64_t kDownRows = 64;   // rows of w2 in one piece of work
+  static constexpr std::int64_t kDownRows = 512;  // rows of w2 in one piece of work, at most
   static constexpr std::int64_t kHeadTokens = 8;  // logit rows computed together
   static constexpr std::int64_t kHeadLanes = 16;  // attention heads are split in multiples
   static constexpr std::int64_t kIndexQueries = ThreadScratch::kIndexQueries;
