@@ -16,7 +16,7 @@ namespace {
 
 using namespace v4i::kernels;
 
-constexpr int kDim = 128, kHeads = 64, kKeyBytes = 68, kBlock = 64, kPiece = 2048;
+constexpr int kDim = 128, kHeads = 64, kKeyBytes = 68, kBlock = 64, kPiece = 4096;
 constexpr std::int64_t kKeys = 262144;
 
 std::vector<float> normal(std::int64_t n, unsigned seed) {
