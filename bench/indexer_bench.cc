@@ -75,6 +75,7 @@ void peak(benchmark::State& state) {
 }
 
 void read(benchmark::State& state) {
+  keys();  // made at the first call
   for (auto _ : state) {
     std::uint64_t sum = 0;
     for (std::size_t i = 0; i < keys().size(); i += 64) sum += keys()[i];

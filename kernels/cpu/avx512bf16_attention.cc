@@ -33,6 +33,7 @@ constexpr int kDotPairs = 128;  // channel pairs of q that stay in the first-lev
 
 struct Plan {
   const AttentionArgs& a;
+  int row_bytes;
   int dim, heads, lanes;  // lanes: heads, up to a multiple of 16
   std::uint32_t* q;       // by 32 heads: [dim / 2][32] pairs of channels
   std::uint32_t* tile;    // [kTile][dim / 2], or [dim / 64][kPairs][64] pairs of rows
@@ -82,13 +83,22 @@ void dot_rows(const std::uint32_t* q, const std::uint32_t* key, int key_stride, 
     for (int v = 0; v < kV; ++v) _mm512_store_ps(logit + r * lanes + 16 * v, sum[r][v]);
 }
 
-// The rows of the next tile come from anywhere in memory: some of them, long before their use.
+// Rows come from anywhere in memory.  A prefetch is dropped when its page has no translation
+// at hand, a load is not; and a tile of loads is all under way at once.
+inline void touch_rows(const Plan& p, std::int64_t first) {
+  const std::int64_t last = first + kTile < p.a.rows ? first + kTile : p.a.rows;
+  for (std::int64_t i = first; i < last; ++i) {
+    const auto* row = static_cast<const volatile char*>(p.a.row[i]);
+    for (int b = 0; b < p.row_bytes; b += 64) (void)row[b];
+  }
+}
+
+// The same for rows that were seen once, beside other work.
 inline void prefetch_rows(const Plan& p, std::int64_t first, int count) {
   const std::int64_t last = first + count < p.a.rows ? first + count : p.a.rows;
-  const int bytes = p.dim + p.a.shape.rope + p.dim / kBlock;
   for (std::int64_t i = first; i < last; ++i)
-    for (int b = 0; b < bytes; b += 64)
-      _mm_prefetch(static_cast<const char*>(p.a.row[i]) + b, _MM_HINT_T1);
+    for (int b = 0; b < p.row_bytes; b += 64)
+      _mm_prefetch(static_cast<const char*>(p.a.row[i]) + b, _MM_HINT_T0);
 }
 
 // Logits of a tile of n rows, 32 heads and 128 channel pairs at a time.
@@ -96,6 +106,7 @@ void dot_tile(const Plan& p, std::int64_t at, int n) {
   const void* const* row = p.a.row + at;
   float* logit = p.logit + at * p.lanes;
   const int pairs = p.dim / 2, padded = (n + kDotRows - 1) / kDotRows * kDotRows;
+  touch_rows(p, at + kTile);
   for (int i = 0; i < n; ++i) read_row(p.a.shape, row[i], p.tile + i * pairs);
   std::memset(p.tile + n * pairs, 0, sizeof(std::uint32_t) * std::size_t((padded - n) * pairs));
   for (int l = 0; l < p.lanes; l += 32) {
@@ -105,7 +116,6 @@ void dot_tile(const Plan& p, std::int64_t at, int n) {
       for (int r = 0; r < padded; r += kDotRows) {
         const std::uint32_t* key = p.tile + r * pairs + k;
         float* out = logit + r * p.lanes + l;
-        if (l == 0 && k == 0) prefetch_rows(p, at + kTile + r, kDotRows);
         if (p.lanes - l >= 32)
           dot_rows<2>(q + k * 32, key, pairs, m, k == 0, out, p.lanes);
         else
@@ -197,7 +207,7 @@ void sum_tile(const Plan& p, std::int64_t at, int n) {
 }
 
 void attention(const Plan& p) {
-  prefetch_rows(p, 0, kTile);
+  touch_rows(p, 0);
   for (int l = 0; l < p.lanes; l += 16) {
     const int stride = p.lanes - l / 32 * 32 >= 32 ? 32 : 16;
     transpose_q(p, l, p.q + l / 32 * 32 * (p.dim / 2) + l % 32, stride);
@@ -228,7 +238,8 @@ void avx512bf16::attention(const AttentionArgs& a) {
   auto* q = reinterpret_cast<std::uint32_t*>(scratch);
   std::uint32_t* tile = q + lanes * (s.dim / 2);
   float* inverse = reinterpret_cast<float*>(tile + kTile * (s.dim / 2));
-  kernels::attention({a, s.dim, heads, lanes, q, tile, inverse + lanes, inverse});
+  kernels::attention({a, s.dim + s.rope + (s.dim - s.rope) / kBlock, s.dim, heads, lanes, q, tile,
+                      inverse + lanes, inverse});
 }
 
 }  // namespace v4i::kernels
