@@ -27,7 +27,7 @@ struct AttentionArgs {
   bool round_bf16;  // q holds bf16 values then
   float* scratch;   // attention_scratch_floats(dim, rows, heads of the call)
 };
-constexpr std::int64_t kAttentionTile = 64;  // rows dequantised together
+constexpr std::int64_t kAttentionTile = 128;  // rows dequantised together
 constexpr std::int64_t attention_scratch_floats(std::int64_t dim, std::int64_t rows,
                                                 std::int64_t heads) {
   const std::int64_t lanes = (heads + 15) / 16 * 16;

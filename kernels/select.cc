@@ -9,15 +9,14 @@
 
 namespace v4i::kernels {
 
-const KernelTable kScalarKernels = {"scalar",
-                                    scalar::linear,
-                                    scalar::attention,
-                                    scalar::index_scores,
-                                    scalar::query_heads,
-                                    scalar::output_heads,
-                                    scalar::index_heads,
-                                    scalar::store_row,
-                                    scalar::pool};
+// `rows`: the instruction set whose row operations it has.
+// clang-format off
+#define V4I_TABLE(isa, rows)                                          \
+  {#isa, isa::linear, isa::attention, isa::index_scores,              \
+   rows::query_heads, rows::output_heads, rows::index_heads, rows::store_row, rows::pool}
+// clang-format on
+
+const KernelTable kScalarKernels = V4I_TABLE(scalar, scalar);
 
 namespace {
 
@@ -48,38 +47,11 @@ bool has_avx512bf16() {
          __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
 }
 
-constexpr KernelTable kAvx512Bf16 = {
-    "avx512bf16",        avx512bf16::linear,   avx512bf16::attention, avx512bf16::index_scores,
-    avx512::query_heads, avx512::output_heads, avx512::index_heads,   avx512::store_row,
-    avx512::pool};
-constexpr KernelTable kAvx512 = {"avx512",
-                                 avx512::linear,
-                                 avx512::attention,
-                                 avx512::index_scores,
-                                 avx512::query_heads,
-                                 avx512::output_heads,
-                                 avx512::index_heads,
-                                 avx512::store_row,
-                                 avx512::pool};
-constexpr KernelTable kAvx2 = {"avx2",
-                               avx2::linear,
-                               avx2::attention,
-                               avx2::index_scores,
-                               avx2::query_heads,
-                               avx2::output_heads,
-                               avx2::index_heads,
-                               avx2::store_row,
-                               avx2::pool};
+constexpr KernelTable kAvx512Bf16 = V4I_TABLE(avx512bf16, avx512);
+constexpr KernelTable kAvx512 = V4I_TABLE(avx512, avx512);
+constexpr KernelTable kAvx2 = V4I_TABLE(avx2, avx2);
 #elif defined(__aarch64__)
-constexpr KernelTable kNeon = {"neon",
-                               neon::linear,
-                               neon::attention,
-                               neon::index_scores,
-                               neon::query_heads,
-                               neon::output_heads,
-                               neon::index_heads,
-                               neon::store_row,
-                               neon::pool};
+constexpr KernelTable kNeon = V4I_TABLE(neon, neon);
 #endif
 
 constexpr Candidate kBestFirst[] = {

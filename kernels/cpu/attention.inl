@@ -28,13 +28,31 @@ inline void read_kv_row(const RowShape& s, const void* row, float* out) {
   }
 }
 
-// out += p * row
-inline void add_scaled(float* out, float p, const float* row, int n) {
-  const F16 v = all(p);
+// out += sum over rows of p row; each channel adds the rows in order.
+inline void add_rows(const float* p, const float* row, int rows, int dim, float* out) {
   int c = 0;
-  for (; c + 16 <= n; c += 16) store(out + c, fma(v, load(row + c), load(out + c)));
-  if (c < n)
-    store_first(out + c, n - c, fma(v, load_first(row + c, n - c), load_first(out + c, n - c)));
+  for (; c + 64 <= dim; c += 64) {
+    F16 s0 = load(out + c), s1 = load(out + c + 16), s2 = load(out + c + 32),
+        s3 = load(out + c + 48);
+    for (int i = 0; i < rows; ++i) {
+      const F16 v = all(p[i]);
+      const float* r = row + i * dim + c;
+      s0 = fma(v, load(r), s0);
+      s1 = fma(v, load(r + 16), s1);
+      s2 = fma(v, load(r + 32), s2);
+      s3 = fma(v, load(r + 48), s3);
+    }
+    store(out + c, s0);
+    store(out + c + 16, s1);
+    store(out + c + 32, s2);
+    store(out + c + 48, s3);
+  }
+  for (; c < dim; c += 16) {
+    const int n = dim - c < 16 ? dim - c : 16;
+    F16 s = load_first(out + c, n);
+    for (int i = 0; i < rows; ++i) s = fma(all(p[i]), load_first(row + i * dim + c, n), s);
+    store_first(out + c, n, s);
+  }
 }
 
 // Logits of one head become p; returns 1 / (sum of p and the sink).
@@ -66,18 +84,20 @@ inline void finish_head(float* out, int dim, float inverse, bool round) {
   }
 }
 
+constexpr int kTileRows = 8;  // 16 KB of 512 channels: they stay in the first-level cache
+
 void attention(const AttentionArgs& a) {
   const int dim = a.shape.dim;
-  float* key = a.scratch;  // [kAttentionTile, dim], shared by all heads of the call
-  float* logits = a.scratch + kAttentionTile * dim;
-  const std::int64_t stride = a.rows + kAttentionTile;
-  for (std::int64_t i0 = 0; i0 < a.rows; i0 += kAttentionTile) {
-    const std::int64_t n = a.rows - i0 < kAttentionTile ? a.rows - i0 : kAttentionTile;
-    for (std::int64_t i = 0; i < n; ++i) read_kv_row(a.shape, a.row[i0 + i], key + i * dim);
+  float* key = a.scratch;  // [kTileRows, dim], shared by all heads of the call
+  float* logits = a.scratch + kTileRows * dim;
+  const std::int64_t stride = a.rows + 16;
+  for (std::int64_t i0 = 0; i0 < a.rows; i0 += kTileRows) {
+    const int n = a.rows - i0 < kTileRows ? static_cast<int>(a.rows - i0) : kTileRows;
+    for (int i = 0; i < n; ++i) read_kv_row(a.shape, a.row[i0 + i], key + i * dim);
     for (std::int64_t h = a.head_begin; h < a.head_end; ++h) {
       float* logit = logits + (h - a.head_begin) * stride + i0;
-      for (std::int64_t i = 0; i < n; ++i)
-        logit[i] = dot(a.q + h * dim, key + i * dim, dim) * a.scale;
+      dots(key, dim, n, a.q + h * dim, dim, logit);
+      for (int i = 0; i < n; ++i) logit[i] *= a.scale;
     }
   }
   for (std::int64_t h = a.head_begin; h < a.head_end; ++h) {
@@ -86,13 +106,11 @@ void attention(const AttentionArgs& a) {
     logit[a.rows] = softmax_with_sink(logit, a.rows, a.sink[h], a.round_bf16);
     std::memset(a.out + h * dim, 0, sizeof(float) * static_cast<std::size_t>(dim));
   }
-  for (std::int64_t i0 = 0; i0 < a.rows; i0 += kAttentionTile) {
-    const std::int64_t n = a.rows - i0 < kAttentionTile ? a.rows - i0 : kAttentionTile;
-    for (std::int64_t i = 0; i < n; ++i) read_kv_row(a.shape, a.row[i0 + i], key + i * dim);
-    for (std::int64_t h = a.head_begin; h < a.head_end; ++h) {
-      const float* p = logits + (h - a.head_begin) * stride + i0;
-      for (std::int64_t i = 0; i < n; ++i) add_scaled(a.out + h * dim, p[i], key + i * dim, dim);
-    }
+  for (std::int64_t i0 = 0; i0 < a.rows; i0 += kTileRows) {
+    const int n = a.rows - i0 < kTileRows ? static_cast<int>(a.rows - i0) : kTileRows;
+    for (int i = 0; i < n; ++i) read_kv_row(a.shape, a.row[i0 + i], key + i * dim);
+    for (std::int64_t h = a.head_begin; h < a.head_end; ++h)
+      add_rows(logits + (h - a.head_begin) * stride + i0, key, n, dim, a.out + h * dim);
   }
   for (std::int64_t h = a.head_begin; h < a.head_end; ++h)
     finish_head(a.out + h * dim, dim, logits[(h - a.head_begin) * stride + a.rows], a.round_bf16);

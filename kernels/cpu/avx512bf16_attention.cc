@@ -33,6 +33,7 @@ constexpr int kDotPairs = 128;  // channel pairs of q that stay in the first-lev
 
 struct Plan {
   const AttentionArgs& a;
+  int row_bytes;
   int dim, heads, lanes;  // lanes: heads, up to a multiple of 16
   std::uint32_t* q;       // by 32 heads: [dim / 2][32] pairs of channels
   std::uint32_t* tile;    // [kTile][dim / 2], or [dim / 64][kPairs][64] pairs of rows
@@ -82,9 +83,30 @@ void dot_rows(const std::uint32_t* q, const std::uint32_t* key, int key_stride, 
     for (int v = 0; v < kV; ++v) _mm512_store_ps(logit + r * lanes + 16 * v, sum[r][v]);
 }
 
+// Rows come from anywhere in memory.  A prefetch is dropped when its page has no translation
+// at hand, a load is not; and a tile of loads is all under way at once.
+inline void touch_rows(const Plan& p, std::int64_t first) {
+  const std::int64_t last = first + kTile < p.a.rows ? first + kTile : p.a.rows;
+  for (std::int64_t i = first; i < last; ++i) {
+    const auto* row = static_cast<const volatile char*>(p.a.row[i]);
+    for (int b = 0; b < p.row_bytes; b += 64) (void)row[b];
+  }
+}
+
+// The same for rows that were seen once, beside other work.
+inline void prefetch_rows(const Plan& p, std::int64_t first, int count) {
+  const std::int64_t last = first + count < p.a.rows ? first + count : p.a.rows;
+  for (std::int64_t i = first; i < last; ++i)
+    for (int b = 0; b < p.row_bytes; b += 64)
+      _mm_prefetch(static_cast<const char*>(p.a.row[i]) + b, _MM_HINT_T0);
+}
+
 // Logits of a tile of n rows, 32 heads and 128 channel pairs at a time.
-void dot_tile(const Plan& p, const void* const* row, int n, float* logit) {
+void dot_tile(const Plan& p, std::int64_t at, int n) {
+  const void* const* row = p.a.row + at;
+  float* logit = p.logit + at * p.lanes;
   const int pairs = p.dim / 2, padded = (n + kDotRows - 1) / kDotRows * kDotRows;
+  touch_rows(p, at + kTile);
   for (int i = 0; i < n; ++i) read_row(p.a.shape, row[i], p.tile + i * pairs);
   std::memset(p.tile + n * pairs, 0, sizeof(std::uint32_t) * std::size_t((padded - n) * pairs));
   for (int l = 0; l < p.lanes; l += 32) {
@@ -165,38 +187,37 @@ void sum_rows(const std::uint32_t* value, const std::uint32_t* weight, int lanes
 }
 
 // Adds a tile of n rows to the outputs of all heads.
-void sum_tile(const Plan& p, const void* const* row, int n, const std::uint32_t* weight,
-              bool first) {
-  const int pairs = (n + 1) / 2;
+void sum_tile(const Plan& p, std::int64_t at, int n) {
+  const void* const* row = p.a.row + at;
+  const auto* weight = reinterpret_cast<const std::uint32_t*>(p.logit + at / 2 * p.lanes);
+  const int pairs = (n + 1) / 2, share = (kTile * kBlock + p.dim - 1) / p.dim;
   for (int i = 0; i < pairs; ++i)
     read_row_pair(p.a.shape, row[2 * i], 2 * i + 1 < n ? row[2 * i + 1] : nullptr,
                   p.tile + i * kBlock, kPairs * kBlock);
   for (int c = 0; c < p.dim; c += kBlock) {
     const std::uint32_t* value = p.tile + c * kPairs;
+    prefetch_rows(p, at + kTile + c / kBlock * share, share);
     float* out = p.a.out + p.a.head_begin * p.dim + c;
     int h = 0;
     for (; h + kSumHeads <= p.heads; h += kSumHeads)
-      sum_rows<kSumHeads>(value, weight + h, p.lanes, pairs, first, out + h * p.dim, p.dim);
+      sum_rows<kSumHeads>(value, weight + h, p.lanes, pairs, at == 0, out + h * p.dim, p.dim);
     for (; h < p.heads; ++h)
-      sum_rows<1>(value, weight + h, p.lanes, pairs, first, out + h * p.dim, p.dim);
+      sum_rows<1>(value, weight + h, p.lanes, pairs, at == 0, out + h * p.dim, p.dim);
   }
 }
 
 void attention(const Plan& p) {
+  touch_rows(p, 0);
   for (int l = 0; l < p.lanes; l += 16) {
     const int stride = p.lanes - l / 32 * 32 >= 32 ? 32 : 16;
     transpose_q(p, l, p.q + l / 32 * 32 * (p.dim / 2) + l % 32, stride);
   }
-  for (std::int64_t i = 0; i < p.a.rows; i += kTile) {
-    const std::int64_t n = p.a.rows - i < kTile ? p.a.rows - i : kTile;
-    dot_tile(p, p.a.row + i, static_cast<int>(n), p.logit + i * p.lanes);
-  }
+  const auto rows_at = [&p](std::int64_t i) {
+    return static_cast<int>(p.a.rows - i < kTile ? p.a.rows - i : kTile);
+  };
+  for (std::int64_t i = 0; i < p.a.rows; i += kTile) dot_tile(p, i, rows_at(i));
   for (int l = 0; l < p.lanes; l += 16) softmax(p, l);
-  for (std::int64_t i = 0; i < p.a.rows; i += kTile) {
-    const std::int64_t n = p.a.rows - i < kTile ? p.a.rows - i : kTile;
-    sum_tile(p, p.a.row + i, static_cast<int>(n),
-             reinterpret_cast<const std::uint32_t*>(p.logit + i / 2 * p.lanes), i == 0);
-  }
+  for (std::int64_t i = 0; i < p.a.rows; i += kTile) sum_tile(p, i, rows_at(i));
   for (int h = 0; h < p.heads; ++h) {
     float* out = p.a.out + (p.a.head_begin + h) * p.dim;
     const F16 inverse = all(p.inverse[h]);
@@ -217,7 +238,8 @@ void avx512bf16::attention(const AttentionArgs& a) {
   auto* q = reinterpret_cast<std::uint32_t*>(scratch);
   std::uint32_t* tile = q + lanes * (s.dim / 2);
   float* inverse = reinterpret_cast<float*>(tile + kTile * (s.dim / 2));
-  kernels::attention({a, s.dim, heads, lanes, q, tile, inverse + lanes, inverse});
+  kernels::attention({a, s.dim + s.rope + (s.dim - s.rope) / kBlock, s.dim, heads, lanes, q, tile,
+                      inverse + lanes, inverse});
 }
 
 }  // namespace v4i::kernels

@@ -33,7 +33,8 @@ void dot_common(const Query& q, int h, const Keys& k, int steps, __m512 d[kHeads
 #pragma GCC unroll 4
     for (int v = 0; v < 4; ++v) sum[i][v] = _mm512_set1_epi32(q.base[h + i]);
   const std::uint32_t* head = q.common + h * steps;
-  for (int s = 0; s < steps; ++s) {
+#pragma GCC unroll 8
+  for (int s = 0; s < steps; ++s) {  // fewer turns: their end is predicted
     __m512i key[4];
 #pragma GCC unroll 4
     for (int v = 0; v < 4; ++v) key[v] = _mm512_load_si512(k.common + s * kKeys + 16 * v);
@@ -165,6 +166,11 @@ void avx512bf16::index_scores(const IndexArgs& a) {
     const std::int64_t block = j / a.block_keys, in_block = j % a.block_keys;
     std::int64_t n = a.count - j < kKeys ? a.count - j : kKeys;
     if (n > a.block_keys - in_block) n = a.block_keys - in_block;
+    if (j + n < a.count) {  // the next tile, which may lie elsewhere
+      const std::uint8_t* next =
+          a.block[(j + n) / a.block_keys] + (j + n) % a.block_keys * a.key_bytes;
+      for (int b = 0; b < a.key_bytes; ++b) _mm_prefetch(next + 64 * b, _MM_HINT_T1);
+    }
     score_keys(a, padded, a.block[block] + in_block * a.key_bytes, static_cast<int>(n),
                a.score + j);
     j += n;

@@ -16,12 +16,16 @@ inline void read_key(const IndexArgs& a, const std::uint8_t* bytes, float* out) 
 }
 
 inline float score_key(const IndexArgs& a, const float* q, const float* w, const float* key) {
-  float score = 0;
-  for (int h = 0; h < a.heads; ++h) {
-    float d = dot(q + h * a.dim, key, a.dim);
-    if (a.round_bf16) d = round_bf16(d);
-    const float product = (d > 0 ? d : 0.0f) * w[h];
-    score += a.round_bf16 ? round_bf16(product) : product;
+  constexpr int kHeads = 16;
+  float score = 0, dot[kHeads];
+  for (int h0 = 0; h0 < a.heads; h0 += kHeads) {
+    const int n = a.heads - h0 < kHeads ? a.heads - h0 : kHeads;
+    dots(q + h0 * a.dim, a.dim, n, key, a.dim, dot);
+    for (int h = 0; h < n; ++h) {
+      const float d = a.round_bf16 ? round_bf16(dot[h]) : dot[h];
+      const float product = (d > 0 ? d : 0.0f) * w[h0 + h];
+      score += a.round_bf16 ? round_bf16(product) : product;
+    }
   }
   return a.round_bf16 ? round_bf16(score) : score;
 }

@@ -101,18 +101,20 @@ void attend(Pass& p, const model::Attention& a, const model::LayerPlan& plan, in
   const std::int64_t group = (heads + wanted * lanes - 1) / (wanted * lanes) * lanes;
   const std::int64_t groups = (heads + group - 1) / group;
   const kernels::RowShape shape{static_cast<int>(d), static_cast<int>(c.rope_dim), p.native};
-  p.pool.run(p.n() * groups, [&](std::int64_t begin, std::int64_t end, int thread) {
-    ThreadScratch& scratch = w.threads[static_cast<std::size_t>(thread)];
-    for (std::int64_t u = begin; u < end; ++u) {
-      const std::int64_t t = u / groups, h0 = u % groups * group;
-      const std::int64_t h1 = std::min(h0 + group, heads);
-      const std::int64_t n = candidates(p, plan, kv_layer, t, scratch.rows.data());
-      float* out = w.o.data() + t * heads * d;
-      p.kernels.attention({shape, scratch.rows.data(), n, w.q.data() + t * heads * d, a.sink.data(),
-                           out, h0, h1, static_cast<float>(1.0 / std::sqrt(static_cast<double>(d))),
-                           p.native, scratch.attention.data()});
-      p.kernels.output_heads(heads_of(p, plan, t, w.o.data(), h0, h1 - h0));
-    }
+  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
+  const auto attend_to = [&](std::int64_t t, std::int64_t h0, ThreadScratch& scratch) {
+    const std::int64_t h1 = std::min(h0 + group, heads);
+    const std::int64_t n = candidates(p, plan, kv_layer, t, scratch.rows.data());
+    p.kernels.attention({shape, scratch.rows.data(), n, w.q.data() + t * heads * d, a.sink.data(),
+                         w.o.data() + t * heads * d, h0, h1, scale, p.native,
+                         scratch.attention.data()});
+    p.kernels.output_heads(heads_of(p, plan, t, w.o.data(), h0, h1 - h0));
+  };
+  const std::int64_t turns = p.pool.size();  // later tokens see more rows: threads take turns
+  p.pool.run(turns, [&](std::int64_t begin, std::int64_t end, int thread) {
+    for (std::int64_t first = begin; first < end; ++first)
+      for (std::int64_t u = first; u < p.n() * groups; u += turns)
+        attend_to(u / groups, u % groups * group, w.threads[static_cast<std::size_t>(thread)]);
   });
 }
 

@@ -32,7 +32,7 @@ struct Workspace {
   static constexpr std::int64_t kHeadTokens = 8;  // logit rows computed together
   static constexpr std::int64_t kHeadLanes = 16;  // attention heads are split in multiples
   static constexpr std::int64_t kIndexQueries = ThreadScratch::kIndexQueries;
-  static constexpr std::int64_t kIndexKeys = 2048;  // about as many are scored at a time
+  static constexpr std::int64_t kIndexKeys = 4096;  // about as many are scored at a time
 
   Workspace(const model::Config& config, const kv::Layout& layout, std::int64_t max_tokens,
             int threads, Budget& budget);

@@ -33,6 +33,20 @@ TEST_CASE("logits have the same bits for every chunk size and thread count", "[f
   }
 }
 
+TEST_CASE("under every kernel table bits depend neither on chunks nor on threads",
+          "[forward][bits]") {
+  const test::Golden golden(1);
+  auto ids = test::read_ids(golden.model());
+  ids.resize(150);  // enough for selected rows and for a row of 128 tokens
+  for (const char* name : test::kernel_names()) {
+    DYNAMIC_SECTION(name) {
+      test::Rig one(golden.model(), Numerics::kNative, 1, 300, name);
+      test::Rig two(golden.model(), Numerics::kNative, 2, 300, name);
+      CHECK(same_bits(two.logits(ids, 13), one.logits(ids, 150)));
+    }
+  }
+}
+
 TEST_CASE("a session in a batch with three others has the bits it has alone", "[forward][bits]") {
   const test::Golden golden(2);
   const auto ids = test::read_ids(golden.model());
