@@ -37,26 +37,32 @@ void make_row(Pass& p, const model::Attention& a, const model::LayerPlan& plan, 
   store_row(p, kv, p.w.rows.data() + t * bytes);
 }
 
-// x -> qr (low-rank query, also the indexer's), q [H, d], stored kv rows.
-void project(Pass& p, const model::Attention& a, const model::LayerPlan& plan) {
+// x -> stored KV rows; keeps x quantised in xq.
+void make_rows(Pass& p, const model::Attention& a, const model::LayerPlan& plan) {
+  const std::int64_t n = p.n();
+  const float* x = quantised(p, p.w.x.data(), n, p.config.width, p.w.xq.data());
+  linear(p, a.wkv, x, p.config.width, n, p.w.kv.data(), p.config.head_dim, true);
+  p.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t t = begin; t < end; ++t) make_row(p, a, plan, t);
+  });
+}
+
+// x -> qr (low-rank query, also the indexer's), q [H, d].
+void make_queries(Pass& p, const model::Attention& a, const model::LayerPlan& plan) {
   Workspace& w = p.w;
   const model::Config& c = p.config;
-  const std::int64_t n = p.n(), d = c.head_dim, heads = c.heads * d;
-  const float* x = quantised(p, w.x.data(), n, c.width, w.xq.data());
+  const std::int64_t n = p.n(), heads = c.heads * c.head_dim;
+  const float* x = p.native ? w.xq.data() : w.x.data();
   linear(p, a.wq_a, x, c.width, n, w.qr.data(), c.q_lora, true);
   norm(p, w.qr.data(), a.q_norm, n, w.qr.data());
   const float* qr = quantised(p, w.qr.data(), n, c.q_lora, w.qrq.data());
   linear(p, a.wq_b, qr, c.q_lora, n, w.q.data(), heads, true);
-  linear(p, a.wkv, x, c.width, n, w.kv.data(), d, true);
-  const std::int64_t pieces = (c.heads + kHeads - 1) / kHeads + 1;  // the last is the row
+  const std::int64_t pieces = (c.heads + kHeads - 1) / kHeads;
   p.pool.run(n * pieces, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t u = begin; u < end; ++u) {
       const std::int64_t t = u / pieces, first = u % pieces * kHeads;
-      if (first < c.heads)
-        p.kernels.query_heads(
-            heads_of(p, plan, t, w.q.data(), first, std::min(kHeads, c.heads - first)));
-      else
-        make_row(p, a, plan, t);
+      p.kernels.query_heads(
+          heads_of(p, plan, t, w.q.data(), first, std::min(kHeads, c.heads - first)));
     }
   });
 }
@@ -72,7 +78,7 @@ std::int64_t candidates(const Pass& p, const model::LayerPlan& plan, int kv_laye
   for (std::int64_t at = std::max<std::int64_t>(0, position - p.config.window + 1); at <= position;
        ++at)
     out[n++] = at < start ? state.window_row(kv_layer, at)
-                          : p.w.rows.data() + (t - (position - at)) * row_bytes;
+                          : p.w.rows.data() + (token.row - (position - at)) * row_bytes;
   if (plan.ratio == 0) return n;
   const std::int64_t visible = (position + 1) / plan.ratio;
   const bool choose = plan.indexer && visible > p.config.index_topk;
@@ -146,19 +152,23 @@ void keep_window(Pass& p, int kv_layer) {
     const std::int64_t n = static_cast<std::int64_t>(p.items[i].tokens.size());
     const std::int64_t first = p.first_token[i];
     const std::int64_t keep = std::min<std::int64_t>(n, state.layout().window_slots);
-    for (std::int64_t t = first + n - keep; t < first + n; ++t)
-      std::memcpy(state.window_row(kv_layer, p.tokens[static_cast<std::size_t>(t)].position),
-                  p.w.rows.data() + t * bytes, static_cast<std::size_t>(bytes));
+    for (std::int64_t t = n - keep; t < n; ++t)
+      std::memcpy(state.window_row(kv_layer, state.length() + t),
+                  p.w.rows.data() + (first + t) * bytes, static_cast<std::size_t>(bytes));
   }
 }
 
 }  // namespace
 
 void attention(Pass& p, const model::Attention& a, const model::LayerPlan& plan, int kv_layer) {
-  project(p, a, plan);
+  make_rows(p, a, plan);
   p.mark(model::Part::kAttention);
   if (plan.ratio > 0) compress(p, a, plan, kv_layer);
   p.mark(model::Part::kCompressor);
+  if (p.last_layer) keep_outputs(p);
+  if (p.n() == 0) return keep_window(p, kv_layer);
+  make_queries(p, a, plan);
+  p.mark(model::Part::kAttention);
   if (plan.indexer) select_rows(p, a, plan, kv_layer);
   p.mark(model::Part::kIndexer);
   attend(p, a, plan, kv_layer);

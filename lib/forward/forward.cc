@@ -37,17 +37,19 @@ struct Forward::Impl {
         workspace(model->config(), layout, o.max_tokens, p.size(), budget),
         pass{*model, model->config(), kernels, p,  workspace, o.numerics == Numerics::kNative,
              freq_a, freq_b,          {},      {}, {},        {},
-             nullptr} {
+             {},     false,           nullptr} {
     const auto n = static_cast<std::size_t>(o.max_tokens);
     pass.tokens.reserve(n);
     pass.new_rows.reserve(n);
     pass.first_token.reserve(n);
+    pass.outputs.reserve(n);
     head_rows.reserve(n);
   }
 
   void set_batch(std::span<const Item> items);
   void embed_tokens();
   void block(const model::Block& b, const model::LayerPlan& plan, int kv_layer, int layer);
+  void set_outputs();
   void emit(std::span<const Item> items);
   template <class Body>
   void in_chunk(std::span<const Item> items, Body&& body);
@@ -59,6 +61,7 @@ void Forward::Impl::set_batch(std::span<const Item> items) {
   for (const Item& i : items) total += i.tokens.size();
   V4I_CHECK(total <= static_cast<std::size_t>(options.max_tokens));
   pass.items = items;
+  pass.last_layer = false;
   pass.tokens.clear();
   pass.first_token.clear();
   for (std::size_t i = 0; i < items.size(); ++i) {
@@ -68,7 +71,8 @@ void Forward::Impl::set_batch(std::span<const Item> items) {
       if (id < 0 || id >= model->config().vocab)
         fail(Code::kInvalid, "token id {} is outside the vocabulary of {}", id,
              model->config().vocab);
-      pass.tokens.push_back({static_cast<std::int32_t>(i), id, position++});
+      pass.tokens.push_back({static_cast<std::int32_t>(i), id, position++,
+                             static_cast<std::int32_t>(pass.tokens.size())});
     }
     if (position > model->config().max_positions)
       fail(Code::kContextFull, "position {} is beyond the model's {} positions", position,
@@ -111,6 +115,7 @@ void Forward::Impl::block(const model::Block& b, const model::LayerPlan& plan, i
   norm(pass, w.x.data(), b.attn_norm, pass.n(), w.x.data());
   pass.mark(model::Part::kNorm);
   attention(pass, b.attn, plan, kv_layer);
+  if (pass.n() == 0) return;  // a prompt's last layer without outputs
   hyper_post(pass, w.out.data());
   hyper_pre(pass, b.hc_ffn, w.x.data());
   pass.mark(model::Part::kHyper);
@@ -121,21 +126,39 @@ void Forward::Impl::block(const model::Block& b, const model::LayerPlan& plan, i
   pass.mark(model::Part::kHyper);
 }
 
-// Streams and logits that the items asked for.
+// How many of an item's last tokens have outputs.
+std::int64_t output_tokens(const Item& item) {
+  const auto n = static_cast<std::int64_t>(item.tokens.size());
+  if (item.hidden != nullptr || (item.logits != nullptr && item.all_logits)) return n;
+  return item.logits != nullptr ? std::min<std::int64_t>(n, 1) : 0;
+}
+
+void Forward::Impl::set_outputs() {
+  pass.outputs.clear();
+  for (std::size_t i = 0; i < pass.items.size(); ++i) {
+    const std::int32_t end =
+        pass.first_token[i] + static_cast<std::int32_t>(pass.items[i].tokens.size());
+    for (auto t = end - static_cast<std::int32_t>(output_tokens(pass.items[i])); t < end; ++t)
+      pass.outputs.push_back(t);
+  }
+}
+
+// Streams and logits that the items asked for, from the tokens of `outputs`.
 void Forward::Impl::emit(std::span<const Item> items) {
   const std::int64_t width = model->config().hc_mult * model->config().width;
+  std::int64_t first = 0;
   head_rows.clear();
-  for (std::size_t i = 0; i < items.size(); ++i) {
-    const Item& item = items[i];
-    const auto n = static_cast<std::int64_t>(item.tokens.size());
-    const std::int64_t first = pass.first_token[i];
+  for (const Item& item : items) {
+    const std::int64_t n = output_tokens(item);
     if (item.hidden != nullptr)
       std::memcpy(item.hidden, workspace.streams.data() + first * width,
                   sizeof(float) * static_cast<std::size_t>(n * width));
-    if (item.logits == nullptr || n == 0) continue;
-    for (std::int64_t t = item.all_logits ? 0 : n - 1; t < n; ++t)
-      head_rows.push_back(
-          {first + t, item.logits + (item.all_logits ? t * model->config().vocab : 0)});
+    const std::int64_t wanted = item.logits == nullptr ? 0
+                                : item.all_logits      ? n
+                                                       : std::min<std::int64_t>(n, 1);
+    for (std::int64_t t = 0; t < wanted; ++t)
+      head_rows.push_back({first + n - wanted + t, item.logits + t * model->config().vocab});
+    first += n;
   }
   if (head_rows.empty()) return;
   model->touch_head(pool);
@@ -167,11 +190,13 @@ void Forward::run(std::span<const Item> items, const CancelFlag* cancel, Profile
     fill_rope(f.pass);
     f.embed_tokens();
     f.pass.mark(model::Part::kEmbedding);
+    f.set_outputs();
     const auto layers = static_cast<int>(f.model->config().layers);
     for (int l = 0; l < layers; ++l) {
       throw_if_cancelled(cancel);
       f.model->touch_layer(l, f.pool);
       f.pass.mark(model::Part::kScan);
+      f.pass.last_layer = l == layers - 1;
       f.block(f.model->weights().layers[static_cast<std::size_t>(l)],
               f.model->plan().layers[static_cast<std::size_t>(l)], l, l);
     }

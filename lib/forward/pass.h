@@ -20,6 +20,7 @@ struct Token {
   std::int32_t item = 0;      // in Pass::items
   std::int32_t id = 0;        // vocabulary
   std::int64_t position = 0;  // in its sequence
+  std::int32_t row = 0;       // its index in the run: of its KV row in Workspace::rows
 };
 
 // A compressed row that this run completes.
@@ -42,13 +43,17 @@ struct Pass {
   std::vector<Token> tokens;              // items one after the other
   std::vector<NewRow> new_rows;           // of the layer in work
   std::vector<std::int32_t> first_token;  // of each item in `tokens`
-  Profile* profile = nullptr;             // or where the time of this run is counted
+  // Tokens whose streams somebody wants after the last layer, rising.  That layer makes KV rows of
+  // all tokens and then computes these alone.
+  std::vector<std::int32_t> outputs;
+  bool last_layer = false;
+  Profile* profile = nullptr;  // or where the time of this run is counted
 
   std::int64_t n() const { return static_cast<std::int64_t>(tokens.size()); }
   kv::State& state(const Token& t) const { return *items[static_cast<std::size_t>(t.item)].state; }
   // Position of the first token of this run in t's sequence.
   std::int64_t start(const Token& t) const {
-    return tokens[static_cast<std::size_t>(first_token[static_cast<std::size_t>(t.item)])].position;
+    return t.position - (t.row - first_token[static_cast<std::size_t>(t.item)]);
   }
   void round(float* x, std::int64_t count) const;  // to bf16 in native
   void mark(model::Part part) const {              // the work since the last mark was `part`
@@ -89,6 +94,10 @@ void attention(Pass& p, const model::Attention& a, const model::LayerPlan& plan,
 void compress(Pass& p, const model::Attention& a, const model::LayerPlan& plan, int kv_layer);
 // Fills w.selected for tokens that see more rows than index_topk.
 void select_rows(Pass& p, const model::Attention& a, const model::LayerPlan& plan, int kv_layer);
+
+// ---- outputs.cc
+// From here on the pass holds the tokens of `outputs` alone.
+void keep_outputs(Pass& p);
 
 // ---- moe.cc (2.8, 2.9)
 // `layer` is for the first-touch check of the chosen experts; kMtpLayer for the MTP block.

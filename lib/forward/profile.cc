@@ -11,41 +11,62 @@ namespace {
 
 std::uint64_t u64(std::int64_t n) { return static_cast<std::uint64_t>(n); }
 
+std::int64_t all_tokens(const Pass& p) {
+  std::int64_t n = 0;
+  for (const Item& item : p.items) n += static_cast<std::int64_t>(item.tokens.size());
+  return n;
+}
+
 // Tokens that see more rows than the indexer keeps; only they use its weights.
 std::int64_t choosing_tokens(const Pass& p) {
   std::int64_t ratio = 0, n = 0;
   for (const model::LayerPlan& plan : p.model.plan().layers)
     if (plan.indexer) ratio = plan.ratio;
   if (ratio == 0) return 0;
-  for (const Token& t : p.tokens) n += (t.position + 1) / ratio > p.config.index_topk ? 1 : 0;
+  for (const Item& item : p.items) {
+    const std::int64_t end = item.state->length();
+    for (std::int64_t at = end - static_cast<std::int64_t>(item.tokens.size()); at < end; ++at)
+      n += (at + 1) / ratio > p.config.index_topk ? 1 : 0;
+  }
   return n;
+}
+
+// The last layer computes the tokens with outputs alone: `n` tokens of a cost that is summed over
+// all layers count as a little less.  (Its KV rows, a few percent of a layer, are not counted.)
+std::int64_t less_last_layer(const Pass& p, std::int64_t n, std::uint64_t flops) {
+  const std::int64_t layers = p.config.layers;
+  const std::int64_t skipped = all_tokens(p) - static_cast<std::int64_t>(p.outputs.size());
+  return static_cast<std::int64_t>(flops) * n -
+         static_cast<std::int64_t>(flops) / layers * std::min(skipped, n);
 }
 
 void add_weights(const Pass& p, std::uint64_t experts, std::int64_t head_rows,
                  Profile::Totals* out) {
   const auto costs = model::token_costs(p.model);
+  const std::int64_t n = all_tokens(p);
   const model::Cost expert = model::expert_cost(p.model);
   for (int i = 0; i < model::kPartCount; ++i) {
     const auto part = static_cast<model::Part>(i);
     const std::int64_t users = part == model::Part::kHead      ? head_rows
                                : part == model::Part::kIndexer ? choosing_tokens(p)
-                                                               : p.n();
-    const std::int64_t reads = part == model::Part::kEmbedding ? p.n() : users > 0 ? 1 : 0;
-    out->flops[part] += costs[part].flops * u64(users);
+                                                               : n;
+    const std::int64_t reads = part == model::Part::kEmbedding ? n : users > 0 ? 1 : 0;
+    const bool of_layers = part != model::Part::kHead && part != model::Part::kEmbedding &&
+                           part != model::Part::kCompressor;
+    out->flops[part] += of_layers ? u64(less_last_layer(p, users, costs[part].flops))
+                                  : costs[part].flops * u64(users);
     if (part != model::Part::kRouted) out->bytes[part] += costs[part].bytes * u64(reads);
   }
   out->bytes[model::Part::kRouted] += experts * expert.bytes;
 }
 
-// One token in one layer; `reads` says whether its rows count as read from memory.
-void add_rows(const Pass& p, const model::LayerPlan& plan, const Token& token, bool reads,
-              Profile::Totals* out) {
+// One position in one layer; `reads` says whether its rows count as read from memory.
+void add_rows(const Pass& p, const model::LayerPlan& plan, const kv::Layout& layout,
+              std::int64_t position, bool reads, Profile::Totals* out) {
   const model::Config& c = p.config;
-  const kv::Layout& layout = p.state(token).layout();
-  const std::int64_t visible = plan.ratio == 0 ? 0 : (token.position + 1) / plan.ratio;
+  const std::int64_t visible = plan.ratio == 0 ? 0 : (position + 1) / plan.ratio;
   const bool choose = plan.indexer && visible > c.index_topk;
-  const std::int64_t rows =
-      std::min(token.position + 1, c.window) + (choose ? c.index_topk : visible);
+  const std::int64_t rows = std::min(position + 1, c.window) + (choose ? c.index_topk : visible);
   out->flops[model::Part::kRows] += u64(4 * rows * c.heads * c.head_dim);
   if (choose) out->flops[model::Part::kIndexer] += u64(2 * visible * c.index_heads * c.index_dim);
   if (!reads) return;
@@ -70,19 +91,23 @@ void Profile::mark(model::Part part) {
 
 void Profile::end(const Pass& p, std::int64_t head_rows) {
   mark(model::Part::kOther);
-  Totals& to = p.n() == static_cast<std::int64_t>(p.items.size()) ? decode_ : prefill_;
+  const std::int64_t n = all_tokens(p);
+  Totals& to = n == static_cast<std::int64_t>(p.items.size()) ? decode_ : prefill_;
   to.runs += 1;
-  to.tokens += u64(p.n());
+  to.tokens += u64(n);
   to.experts += experts_;
   for (int i = 0; i < model::kPartCount; ++i)
     to.ns.values[static_cast<std::size_t>(i)] += ns_.values[static_cast<std::size_t>(i)];
   add_weights(p, experts_, head_rows, &to);
-  for (const model::LayerPlan& plan : p.model.plan().layers)
-    for (std::int64_t t = 0; t < p.n(); ++t) {
-      const Token& token = p.tokens[static_cast<std::size_t>(t)];
-      const bool last =
-          t + 1 == p.n() || p.tokens[static_cast<std::size_t>(t + 1)].item != token.item;
-      add_rows(p, plan, token, last, &to);
+  const auto& layers = p.model.plan().layers;
+  for (std::size_t l = 0; l < layers.size(); ++l)
+    for (const Item& item : p.items) {
+      const std::int64_t end = item.state->length();
+      const auto count = static_cast<std::int64_t>(item.tokens.size());
+      const bool some = l + 1 == layers.size() && item.hidden == nullptr && !item.all_logits;
+      for (std::int64_t at = end - (some ? std::min<std::int64_t>(count, 1) : count); at < end;
+           ++at)
+        add_rows(p, layers[l], item.state->layout(), at, at + 1 == end, &to);
     }
 }
 
