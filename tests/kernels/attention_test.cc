@@ -91,7 +91,7 @@ TEST_CASE("attention agrees with the scalar kernel and does not depend on the he
 }
 
 TEST_CASE("native attention differs from the scalar kernel by roundings only, and rarely",
-          "[kernels][attention]") {
+          "[kernels][attention][heavy]") {
   for (const KernelTable* table : tables()) {
     for (auto [dim, rope] : {std::pair{512, 64}, {128, 64}, {192, 128}, {32, 8}}) {
       for (int count : {1, 2, 7, 8, 9, 63, 64, 65, 130}) {

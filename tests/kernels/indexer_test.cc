@@ -89,7 +89,7 @@ TEST_CASE("index scores agree with the scalar kernel", "[kernels][indexer]") {
 // Integers make every dot product exact on the way to its rounding, so only the sum over heads
 // differs: by its order, and by one rounding of the result to bf16.
 TEST_CASE("native index scores are the scalar kernel's up to the order of the sum over heads",
-          "[kernels][indexer]") {
+          "[kernels][indexer][heavy]") {
   for (const KernelTable* table : tables()) {
     for (int dim : {128, 256, 512, 32}) {
       for (int heads : {1, 4, 6, 64}) {
