@@ -3,6 +3,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 #include "kernels/cpu/tables.h"
@@ -51,6 +53,18 @@ constexpr KernelTable kAvx512Bf16 = V4I_TABLE(avx512bf16, avx512);
 constexpr KernelTable kAvx512 = V4I_TABLE(avx512, avx512);
 constexpr KernelTable kAvx2 = V4I_TABLE(avx2, avx2);
 #elif defined(__aarch64__)
+bool has_neonbf16() {
+#if defined(__linux__)
+  constexpr unsigned long kBf16 = 1ul << 14;  // HWCAP2_BF16, which older headers lack
+  return (getauxval(AT_HWCAP2) & kBf16) != 0;
+#else
+  return false;
+#endif
+}
+
+constexpr KernelTable kNeonBf16 = {"neonbf16",         neonbf16::linear,  neon::attention,
+                                   neon::index_scores, neon::query_heads, neon::output_heads,
+                                   neon::index_heads,  neon::store_row,   neon::pool};
 constexpr KernelTable kNeon = V4I_TABLE(neon, neon);
 #endif
 
@@ -60,6 +74,7 @@ constexpr Candidate kBestFirst[] = {
     {&kAvx512, has_avx512},
     {&kAvx2, has_avx2},
 #elif defined(__aarch64__)
+    {&kNeonBf16, has_neonbf16},
     {&kNeon, always},
 #endif
     {&kScalarKernels, always},

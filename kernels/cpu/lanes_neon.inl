@@ -100,8 +100,7 @@ inline float fold(F16 x) {
 // ignores FPCR.FZ16, its results are normal float32 that FZ leaves alone, and exponents stay
 // below the one that FPCR.AHP reads differently.
 constexpr int kFp8Shift = 8;
-inline F16 from_fp8(const std::uint8_t* p) {
-  const int8x16_t c = vreinterpretq_s8_u8(vld1q_u8(p));
+inline F16 fp8_lanes(int8x16_t c) {
   const int16x8_t no_exponent_top = vdupq_n_s16(-0x4001);
   const int16x8_t low = vandq_s16(vshll_n_s8(vget_low_s8(c), 7), no_exponent_top);
   const int16x8_t high = vandq_s16(vshll_high_n_s8(c, 7), no_exponent_top);
@@ -109,6 +108,7 @@ inline F16 from_fp8(const std::uint8_t* p) {
   return {vcvt_f32_f16(vget_low_f16(a)), vcvt_high_f32_f16(a), vcvt_f32_f16(vget_low_f16(b)),
           vcvt_high_f32_f16(b)};
 }
+inline F16 from_fp8(const std::uint8_t* p) { return fp8_lanes(vreinterpretq_s8_u8(vld1q_u8(p))); }
 
 inline float32x4_t bf16_low(uint16x8_t u) {
   return vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(u), 16));

@@ -19,6 +19,9 @@ V4I_KERNELS(avx512)
 V4I_KERNELS(avx512bf16)  // and VBMI, VNNI
 #elif defined(__aarch64__)
 V4I_KERNELS(neon)
+namespace neonbf16 {
+void linear(const LinearArgs& a);
+}
 #endif
 #undef V4I_KERNELS
 

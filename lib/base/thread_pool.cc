@@ -22,6 +22,8 @@ constexpr int kSpins = 4000;
 void pause() {
 #if defined(__x86_64__)
   _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb");  // waits tens of cycles, as pause does; yield waits for nothing
 #else
   std::this_thread::yield();
 #endif

@@ -40,10 +40,10 @@ constexpr const char* kVersion =
 #endif
 #if defined(__x86_64__)
 #define V4I_MACHINE "x86_64"
-#define V4I_ISAS "\"scalar\", \"avx2\", \"avx512\""
+#define V4I_ISAS "\"scalar\", \"avx2\", \"avx512\", \"avx512bf16\""
 #elif defined(__aarch64__)
 #define V4I_MACHINE "aarch64"
-#define V4I_ISAS "\"scalar\""
+#define V4I_ISAS "\"scalar\", \"neon\", \"neonbf16\""
 #else
 #define V4I_MACHINE "other"
 #define V4I_ISAS "\"scalar\""

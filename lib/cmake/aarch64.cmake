@@ -9,7 +9,5 @@ set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -L /usr/aarch64-linux-gnu)
 
 # Debian keeps fmt's package file in a folder of the building machine's architecture.
 if(NOT fmt_DIR)
-  file(GLOB fmt_config /usr/lib/*/cmake/fmt/fmt-config.cmake)
-  list(GET fmt_config 0 fmt_config)
-  cmake_path(GET fmt_config PARENT_PATH fmt_DIR)
+  file(GLOB fmt_DIR /usr/lib/*/cmake/fmt)
 endif()

@@ -2,7 +2,8 @@
 # Builds for aarch64 and runs what was built.  Exit 77: not possible here, and a sentence why.
 #   usage: emulated.sh build TARGET...           cross-builds in build/aarch64
 #          emulated.sh run CPU PROGRAM ARG...    a program of build/aarch64 under qemu -cpu CPU
-#          emulated.sh check SCRIPT FILE...      a Python script on files of build/aarch64
+#          emulated.sh check SCRIPT FILES        a Python script on files of build/aarch64
+#          emulated.sh bits PROGRAM              the bits that PROGRAM and its twin print are equal
 set -eu
 cd "$(dirname "$0")/../.."
 what=$1
@@ -31,6 +32,13 @@ case $what in
     program=$2
     shift 2
     exec qemu-aarch64 -cpu "$cpu" -L /usr/aarch64-linux-gnu "build/aarch64/$program" "$@"
+    ;;
+  bits)
+    here=$("$1" "[.bits]" | grep '^bits' | sort -u) ||
+      skip "this processor has no instruction set with tables of sixteen lanes"
+    there=$("$0" run max tests/test_kernels "[.bits]" | grep '^bits' | sort -u)
+    diff <(echo "$here") <(echo "$there") || exit 1
+    echo "ok: $(wc -l <<<"$here") results with the same bits on both processors"
     ;;
   check)
     script=$1

@@ -62,11 +62,13 @@ TEST_CASE("every kernel table gives the oracle's exact logits", "[forward][parit
 // oracle's own input: most tokens are equal bit for bit, half of the layers differ by less than
 // 1e-3 in the mean, and a flip in a KV row, which a whole window of tokens then sees, costs less
 // than 5e-3 where no row selection amplifies it.
-TEST_CASE("native layers fed with the oracle's input give the oracle's output",
-          "[forward][parity][native]") {
+namespace {
+
+struct Native {
   std::size_t equal = 0, tokens = 0;
   std::vector<double> means;
-  for (int seed = 0; seed < 5; ++seed) {
+
+  void compare_layers(int seed) {
     const test::Golden golden(seed);
     auto ids = test::read_ids(golden.model());
     ids.resize(160);
@@ -89,12 +91,27 @@ TEST_CASE("native layers fed with the oracle's input give the oracle's output",
       CHECK(difference / size < (rig.model->plan().layers[layer].indexer ? 2e-2 : 5e-3));
     }
   }
+};
+
+}  // namespace
+
+TEST_CASE("native layers fed with the oracle's input give the oracle's output",
+          "[forward][parity][native]") {
+  Native native;
+  for (int seed = 0; seed < 5; ++seed) native.compare_layers(seed);
+  auto& means = native.means;
   std::sort(means.begin(), means.end());
-  WARN("native, teacher-forced: " << equal << " of " << tokens
+  WARN("native, teacher-forced: " << native.equal << " of " << native.tokens
                                   << " tokens equal bit for bit; mean relative difference median "
                                   << means[means.size() / 2] << ", worst " << means.back());
   CHECK(means[means.size() / 2] < 1e-3);
-  CHECK(5 * equal > 3 * tokens);
+  CHECK(5 * native.equal > 3 * native.tokens);
+}
+
+TEST_CASE("native layers of one model give the oracle's output", "[.one_model]") {  // under qemu
+  Native native;
+  native.compare_layers(0);
+  CHECK(2 * native.equal > native.tokens);
 }
 
 TEST_CASE("the MTP block gives the oracle's logits", "[forward][mtp]") {

@@ -5,10 +5,7 @@
 
 #include "tests/kernels/inputs.h"
 #include "tests/support/catch.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "tests/support/flush_to_zero.h"
 
 using namespace v4i::kernels;
 using namespace v4i::test;
@@ -94,7 +91,7 @@ TEST_CASE("attention agrees with the scalar kernel and does not depend on the he
 }
 
 TEST_CASE("native attention differs from the scalar kernel by roundings only, and rarely",
-          "[kernels][attention]") {
+          "[kernels][attention][heavy]") {
   for (const KernelTable* table : tables()) {
     for (auto [dim, rope] : {std::pair{512, 64}, {128, 64}, {192, 128}, {32, 8}}) {
       for (int count : {1, 2, 7, 8, 9, 63, 64, 65, 130}) {
@@ -125,10 +122,7 @@ TEST_CASE("native attention differs from the scalar kernel by roundings only, an
 // One row and no sink: p is 1 and the output is the row.
 TEST_CASE("attention sees every code under every scale, also when the host flushes subnormals",
           "[kernels][attention][ftz]") {
-#if defined(__x86_64__)
-  const unsigned old = _mm_getcsr();
-#endif
-  for (int flush = 0; flush < 2; ++flush) {
+  for (bool flush : {false, true}) {
     for (const KernelTable* table : tables()) {
       for (int scale = 20; scale <= 230; scale += 3) {
         Rows rows(576, 64, true, 1);
@@ -137,13 +131,11 @@ TEST_CASE("attention sees every code under every scale, also when the host flush
         for (int b = 0; b < 8; ++b) rows.bytes[0][std::size_t(512 + 128 + b)] = std::uint8_t(scale);
         std::vector<float> want(576);
         unpack_row(rows.bytes[0].data(), 576, 64, want.data());
-#if defined(__x86_64__)
-        if (flush) _mm_setcsr(old | 0x8040);
-#endif
-        const auto got = run_attention(*table, rows, std::vector<float>(576), {-1e30f}, true, 1);
-#if defined(__x86_64__)
-        _mm_setcsr(old);
-#endif
+        std::vector<float> got;
+        {
+          const FlushToZero scope(flush);
+          got = run_attention(*table, rows, std::vector<float>(576), {-1e30f}, true, 1);
+        }
         for (std::size_t c = 0; c < 576; ++c) {
           if (std::fabs(want[c]) < 0x1p-120f) continue;
           CAPTURE(table->name, scale, c, flush);

@@ -5,6 +5,7 @@
 
 #include "tests/kernels/inputs.h"
 #include "tests/support/catch.h"
+#include "tests/support/flush_to_zero.h"
 
 using namespace v4i::kernels;
 using namespace v4i::test;
@@ -88,7 +89,7 @@ TEST_CASE("index scores agree with the scalar kernel", "[kernels][indexer]") {
 // Integers make every dot product exact on the way to its rounding, so only the sum over heads
 // differs: by its order, and by one rounding of the result to bf16.
 TEST_CASE("native index scores are the scalar kernel's up to the order of the sum over heads",
-          "[kernels][indexer]") {
+          "[kernels][indexer][heavy]") {
   for (const KernelTable* table : tables()) {
     for (int dim : {128, 256, 512, 32}) {
       for (int heads : {1, 4, 6, 64}) {
@@ -141,6 +142,20 @@ TEST_CASE("a key's score has the same bits whatever keys and queries are in the 
         for (std::size_t j = 0; j < 150; ++j)
           REQUIRE(to_bits(got[j]) == to_bits(want[std::size_t(t) * 200 + j]));
       }
+    }
+  }
+}
+
+TEST_CASE("index scores have the same bits when the host flushes subnormals",
+          "[kernels][indexer][ftz]") {
+  const Keys keys(128, true, 20, 8, false);
+  const auto q = native_queries(2, 4, 128, false), w = normal_bf16(8, 78);
+  for (const KernelTable* table : tables()) {
+    for (bool round : {false, true}) {
+      const auto want = run_scores(*table, keys, 4, q, w, round);
+      const FlushToZero scope;
+      CAPTURE(table->name, round);
+      REQUIRE(same_bits(run_scores(*table, keys, 4, q, w, round), want));
     }
   }
 }

@@ -8,12 +8,10 @@
 #include "kernels/formats.h"
 #include "kernels/quant.h"
 #include "tests/support/catch.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "tests/support/flush_to_zero.h"
 
 using namespace v4i::kernels;
+using v4i::test::FlushToZero;
 
 namespace {
 
@@ -165,7 +163,8 @@ TEST_CASE("linear gives a token the same bits alone and in company", "[kernels][
       for (std::int64_t cols : {130, 256, 4096}) {
         for (bool bf16 : {false, true}) {
           RandomWeight w(f, 45, cols, 128, 5);
-          for (std::size_t i = 0; i < w.scale.size(); ++i) w.scale[i] = std::uint8_t(70 + i * 37 % 110);
+          for (std::size_t i = 0; i < w.scale.size(); ++i)
+            w.scale[i] = std::uint8_t(70 + i * 37 % 110);
           const auto x = bf16_normal(std::size_t(9 * cols), 4);
           const auto all = run_linear(*table, w.w, x, 9, false, bf16);
           for (int t = 0; t < 9; ++t) {
@@ -184,31 +183,39 @@ TEST_CASE(
     "every fp8 and fp4 code under every scale decodes exactly, also when the host flushes "
     "subnormals",
     "[kernels][ftz]") {
-#if defined(__x86_64__)
-  const unsigned old = _mm_getcsr();
+#if defined(__x86_64__) || defined(__aarch64__)
+  REQUIRE(!FlushToZero::happens());
+  {
+    const FlushToZero scope;
+    REQUIRE(FlushToZero::happens());
+  }
 #endif
-  for (int flush = 0; flush < 2; ++flush) {
-    for (const KernelTable* table : tables()) {
-      for (int scale = 20; scale <= 230; scale += 7) {
-        std::vector<std::uint8_t> codes(256), s(2, std::uint8_t(scale));
-        for (int c = 0; c < 256; ++c) codes[c] = std::uint8_t((c & 0x7f) == 0x7f ? 0 : c);
-        for (int c = 0; c < 256; ++c) {
-          std::vector<float> x(256, 0.0f);
-          x[c] = 1.0f;
-          const Weight w{Format::kFp8, 1, 256, codes.data(), s.data(), 128, 128};
-          const double want = decode_e4m3(codes[c]) * decode_ue8m0(std::uint8_t(scale));
-          if (std::fabs(want) < 0x1p-120) continue;
-#if defined(__x86_64__)
-          if (flush) _mm_setcsr(old | 0x8040);
-#endif
-          const float got = run_linear(*table, w, x, 1)[0];
-          const float bf16 = run_linear(*table, w, x, 1, false, true)[0];
-#if defined(__x86_64__)
-          _mm_setcsr(old);
-#endif
-          CAPTURE(table->name, scale, c, flush);
-          REQUIRE(double(got) == want);
-          REQUIRE(double(bf16) == want);
+  std::vector<std::uint8_t> fp8(256), fp4(128);
+  for (int c = 0; c < 256; ++c) fp8[c] = std::uint8_t((c & 0x7f) == 0x7f ? 0 : c);
+  for (int c = 0; c < 128; ++c) fp4[c] = std::uint8_t(c % 8 * 0x22 + 0x10);
+  for (const KernelTable* table : tables()) {
+    for (int scale = 20; scale <= 230; scale += 7) {
+      const std::vector<std::uint8_t> s(8, std::uint8_t(scale));
+      const double factor = decode_ue8m0(std::uint8_t(scale));
+      const Weight eight{Format::kFp8, 1, 256, fp8.data(), s.data(), 128, 128};
+      const Weight four{Format::kFp4, 1, 256, fp4.data(), s.data(), 1, 32};
+      for (int c = 0; c < 256; ++c) {
+        std::vector<float> x(256, 0.0f);
+        x[c] = 1.0f;
+        const double want[2] = {decode_e4m3(fp8[c]) * factor, decode_e2m1(c % 16u) * factor};
+        for (int i = 0; i < (c < 16 ? 2 : 1); ++i) {
+          if (want[i] != 0 && std::fabs(want[i]) < 0x1p-120) continue;
+          for (bool flush : {false, true}) {
+            CAPTURE(table->name, scale, c, i, flush);
+            for (bool bf16 : {false, true}) {
+              float got;
+              {
+                const FlushToZero scope(flush);
+                got = run_linear(*table, i == 0 ? eight : four, x, 1, false, bf16)[0];
+              }
+              REQUIRE(double(got) == want[i]);
+            }
+          }
         }
       }
     }
