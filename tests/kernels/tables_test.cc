@@ -165,7 +165,8 @@ TEST_CASE("linear gives a token the same bits alone and in company", "[kernels][
       for (std::int64_t cols : {130, 256, 4096}) {
         for (bool bf16 : {false, true}) {
           RandomWeight w(f, 45, cols, 128, 5);
-          for (std::size_t i = 0; i < w.scale.size(); ++i) w.scale[i] = std::uint8_t(70 + i * 37 % 110);
+          for (std::size_t i = 0; i < w.scale.size(); ++i)
+            w.scale[i] = std::uint8_t(70 + i * 37 % 110);
           const auto x = bf16_normal(std::size_t(9 * cols), 4);
           const auto all = run_linear(*table, w.w, x, 9, false, bf16);
           for (int t = 0; t < 9; ++t) {
