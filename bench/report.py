@@ -28,6 +28,12 @@ class Results:
         with open(path, encoding='utf-8') as f:
             return json.load(f)
 
+    def alternating(self, name):
+        """NAME_1.json, NAME_2.json, ...: the one of median decode speed."""
+        runs = [self.json(f'{name}_{i}') for i in range(1, 10)]
+        runs = sorted((b for b in runs if b), key=lambda b: b['decode_tokens_per_s'])
+        return runs[len(runs) // 2] if runs else None
+
     def csv(self, name):
         path = os.path.join(self.folder, name + '.csv')
         if not os.path.exists(path):
@@ -77,7 +83,7 @@ def summary(r):
 
 
 def layers(r):
-    two, whole = r.json('layers2'), r.json('layers_all')
+    two, whole = r.alternating('layers2'), r.alternating('layers_all')
     if not two or not whole:
         return ''
     count = whole['layers'] - two['layers']

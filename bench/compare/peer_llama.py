@@ -17,13 +17,7 @@ import time
 
 import llama_cpp as lc
 
-
-def some_tokens(n, vocab, seed):
-    out, x = [], seed
-    for _ in range(n):
-        x = (x * 6364136223846793005 + 1442695040888963407) % 2**64
-        out.append((x >> 33) % vocab)
-    return out
+from token_ids import some_tokens
 
 
 class Peer:
