@@ -28,12 +28,6 @@ class Results:
         with open(path, encoding='utf-8') as f:
             return json.load(f)
 
-    def alternating(self, name):
-        """NAME_1.json, NAME_2.json, ...: the one of median decode speed."""
-        runs = [self.json(f'{name}_{i}') for i in range(1, 10)]
-        runs = sorted((b for b in runs if b), key=lambda b: b['decode_tokens_per_s'])
-        return runs[len(runs) // 2] if runs else None
-
     def csv(self, name):
         path = os.path.join(self.folder, name + '.csv')
         if not os.path.exists(path):
@@ -83,21 +77,15 @@ def summary(r):
 
 
 def layers(r):
-    two, whole = r.alternating('layers2'), r.alternating('layers_all')
-    if not two or not whole:
+    rows = r.csv('layers')
+    if len(rows) != 3:
         return ''
-    count = whole['layers'] - two['layers']
-    seconds = 1 / whole['decode_tokens_per_s'] - 1 / two['decode_tokens_per_s']
-    size = whole['weight_bytes_per_token'] - two['weight_bytes_per_token']
-    per = seconds / count
-    return table(['', 'ms per token', 'MB per token', 'GB/s'], [
-        (f"{m['layers']} layers and head", f"{1e3 / m['decode_tokens_per_s']:.2f}",
-         f"{m['weight_bytes_per_token'] / 1e6:.1f}", f"{m['weight_bytes_per_s'] / 1e9:.1f}")
-        for m in (two, whole)] + [
-            ('one layer (the difference)', f'{1e3 * per:.2f}', f'{size / count / 1e6:.1f}',
-             f'{size / seconds / 1e9:.1f}'),
-            ('43 layers and head, computed', f"{1e3 * (1 / two['decode_tokens_per_s'] + (43 - two['layers']) * per):.1f}",
-             f"{(two['weight_bytes_per_token'] + (43 - two['layers']) * size / count) / 1e6:.0f}", '')])
+    (two, s2, b2), _, (_, per, size) = [(c['layers'], float(c['seconds']), float(c['bytes'])) for c in rows]
+    names = [f"{c['layers']} layers and head" for c in rows[:2]] + ['one layer (median of differences)']
+    lines = [(n, float(c['seconds']), float(c['bytes'])) for n, c in zip(names, rows)]
+    lines.append(('43 layers and head, computed', s2 + (43 - int(two)) * per, b2 + (43 - int(two)) * size))
+    return table(['', 'ms per token', 'MB per token', 'GB/s'],
+                 [(name, f'{1e3 * s:.2f}', f'{n / 1e6:.1f}', f'{n / s / 1e9:.1f}') for name, s, n in lines])
 
 
 def sweep_table(rows, name, unit, peak):

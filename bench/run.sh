@@ -44,10 +44,9 @@ if wanted layers; then
   half=$(mktemp -d)
   trap 'rm -rf "$half"' EXIT
   python3 bench/compare/first_layers.py "$model" "$half/model" 2
-  for i in 1 2 3 4 5; do  # alternating: the difference of two runs is small beside the machine's moods
-    bench "layers2_$i" "$half/model" --prefill 16 --decode 16 --repeat 1
-    bench "layers_all_$i" "$model" --prefill 16 --decode 16 --repeat 1
-  done
+  run "$build/layer_bench" "$model" "$half/model" --repeat 3 >"$out/layers.csv.new"
+  mv "$out/layers.csv.new" "$out/layers.csv"
+  echo "layers: done"
 fi
 wanted context && bench context "$model" --prefill 64 --decode 8 --repeat 1 --context 4096
 wanted prefill && rows prefill.csv prefill_bench --prompts 512 2048
