@@ -51,7 +51,7 @@ void linear(benchmark::State& state, const char* isa, Format format) {
   const KernelTable* table = select_kernels(isa);
   if (table == nullptr) return state.SkipWithError("does not run on this processor");
   const std::int64_t cols = state.range(0), tokens = state.range(1);
-  const std::int64_t rows = tokens == 1 ? kBytes / row_bytes(format, cols) / 8 * 8 : 2048;
+  const std::int64_t rows = tokens <= 3 ? kBytes / row_bytes(format, cols) / 8 * 8 : 2048;
   const int block_rows = format == Format::kFp8 ? 128 : 1;
   const int block_cols = format == Format::kFp8 ? 128 : 32;
   const std::vector<std::uint8_t> scale(
@@ -111,6 +111,7 @@ BENCHMARK(read)->Unit(benchmark::kMillisecond);
 #define V4I_LINEAR(isa, name, format)                   \
   BENCHMARK_CAPTURE(linear, isa##_##name, #isa, format) \
       ->Args({4096, 1})                                 \
+      ->Args({4096, 3})                                 \
       ->Args({4096, 12})                                \
       ->Args({4096, 512})                               \
       ->Unit(benchmark::kMillisecond)

@@ -1,6 +1,6 @@
 // AVX-512 with BF16, VBMI and VNNI: linear for activations that are bf16 values.
 //
-// Order of sums, the same for one token and for many: a block of 128 columns is four
+// Order of sums, the same for few tokens and for many: a block of 128 columns is four
 // vdpbf16ps from zero, times the block's scale, added to the sum; lanes are folded last.
 // For many tokens the scale goes into the weight's exponent instead, which changes no bit:
 // both are powers of two, and scales that could leave the normal range take the float32 way.
@@ -33,7 +33,11 @@ void in_float32(LinearArgs a, std::int64_t r, std::int64_t count) {
 template <Format kFormat>
 void linear_of(const LinearArgs& a) {
   if (a.tokens == 1)
-    one_token<kFormat>(a);
+    few_tokens<kFormat, 1>(a);
+  else if (a.tokens == 2)
+    few_tokens<kFormat, 2>(a);
+  else if (a.tokens == 3)
+    few_tokens<kFormat, 3>(a);
   else
     many_tokens<kFormat>(a);
   for (std::int64_t r = a.row_begin; kFormat != Format::kBF16 && r < a.row_end; ++r)

@@ -140,11 +140,6 @@ inline void rows_times_tokens(const LinearArgs& a, const Rows* w, std::int64_t r
     }
 }
 
-// The first cache line from p on: a load that crosses lines counts twice.
-inline float* whole_lines(float* p) {
-  return reinterpret_cast<float*>((reinterpret_cast<std::uintptr_t>(p) + 63) / 64 * 64);
-}
-
 template <Format kFormat>
 void many_tokens(const LinearArgs& a) {
   const Decoder d = decoder<kFormat, true>();

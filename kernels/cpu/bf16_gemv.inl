@@ -1,4 +1,5 @@
-// One token: weights go from memory through registers into the sums.
+// One to three tokens: weights go from memory through registers into the sums.  An expert meets
+// rarely more of a small batch or a short prompt.
 
 // The second-level cache is asked for lines this far ahead: with it all formats are read at
 // memory speed, without it at 60 to 80 percent of it (bench/linear_bench).
@@ -26,56 +27,75 @@ inline Decoder decoder() {
   return d;
 }
 
-// sum + the products of columns [k, k + 128) of a row.
+// The weights of columns [k, k + 128) of a row, without their scales.
 template <Format kFormat>
-inline __m512 block(const RowReader& row, std::int64_t k, const Decoder& d, const __m512i* x,
-                    __m512 sum) {
-  __m512 p = _mm512_setzero_ps();
+inline Words words_of(const RowReader& row, std::int64_t k, const Decoder& d) {
+  Words w;
   if constexpr (kFormat == Format::kFp4) {
-    const std::uint8_t* at = row.data + k / 2;
-    prefetch(at);
-    const Words w = words_fp4(load64(at), d.fp4);
-    for (int j = 0; j < 4; ++j) p = dot(p, w.v[j], x[j]);
-    return _mm512_fmadd_ps(p, _mm512_castsi512_ps(four_scales(row.scale + k / 32, d.spread)), sum);
-  }
-  if constexpr (kFormat == Format::kFp8) {
+    prefetch(row.data + k / 2);
+    w = words_fp4(load64(row.data + k / 2), d.fp4);
+  } else if constexpr (kFormat == Format::kFp8) {
     for (int h = 0; h < 2; ++h) {
-      const std::uint8_t* at = row.data + k + 64 * h;
-      prefetch(at);
-      __m512i w[2];
-      words_fp8(load64(at), d.fp8, w);
-      p = dot(dot(p, w[0], x[2 * h]), w[1], x[2 * h + 1]);
+      prefetch(row.data + k + 64 * h);
+      words_fp8(load64(row.data + k + 64 * h), d.fp8, w.v + 2 * h);
     }
-    return _mm512_fmadd_ps(p, exponent(row.scale[k / 128]), sum);
+  } else {
+    for (int j = 0; j < 4; ++j) {
+      prefetch(row.data + 2 * k + 64 * j);
+      w.v[j] = load64(row.data + 2 * k + 64 * j);
+    }
   }
-  for (int j = 0; j < 4; ++j) {
-    const std::uint8_t* at = row.data + 2 * k + 64 * j;
-    prefetch(at);
-    p = dot(p, load64(at), x[j]);
-  }
-  return _mm512_add_ps(p, sum);
+  return w;
 }
 
-template <Format kFormat, int kRows>
-inline void rows_times_token(const LinearArgs& a, std::int64_t r0, const std::uint16_t* x) {
-  const Decoder d = decoder<kFormat, false>();
+// sum[t] + the products of columns [k, k + 128) of a row with kT tokens.
+template <Format kFormat, int kT>
+inline void add_block(const RowReader& row, std::int64_t k, const Decoder& d, const __m512i (*x)[4],
+                      __m512* sum) {
+  const Words w = words_of<kFormat>(row, k, d);
+  __m512 scale = _mm512_setzero_ps();
+  if constexpr (kFormat == Format::kFp4)
+    scale = _mm512_castsi512_ps(four_scales(row.scale + k / 32, d.spread));
+  if constexpr (kFormat == Format::kFp8) scale = exponent(row.scale[k / 128]);
+#pragma GCC unroll 3
+  for (int t = 0; t < kT; ++t) {
+    __m512 p = _mm512_setzero_ps();
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) p = dot(p, w.v[j], x[t][j]);
+    sum[t] =
+        kFormat == Format::kBF16 ? _mm512_add_ps(p, sum[t]) : _mm512_fmadd_ps(p, scale, sum[t]);
+  }
+}
+
+template <Format kFormat, int kRows, int kT>
+inline void rows_times_few(const LinearArgs& a, std::int64_t r0, const Decoder& d,
+                           const std::uint16_t* x) {
   RowReader row[kRows];
-  __m512 sum[4];
-  for (int i = 0; i < 4; ++i) sum[i] = _mm512_setzero_ps();
+  __m512 sum[4][kT];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i)
+#pragma GCC unroll 3
+    for (int t = 0; t < kT; ++t) sum[i][t] = _mm512_setzero_ps();
   for (int i = 0; i < kRows; ++i) row[i] = row_reader(a.w, r0 + i);
   for (std::int64_t k = 0; k < a.w.cols; k += kBlock) {
-    __m512i v[4];
-    for (int j = 0; j < 4; ++j) v[j] = load64(x + k + 32 * j);
-    for (int i = 0; i < kRows; ++i) sum[i] = block<kFormat>(row[i], k, d, v, sum[i]);
+    __m512i v[kT][4];
+#pragma GCC unroll 3
+    for (int t = 0; t < kT; ++t)
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) v[t][j] = load64(x + t * a.w.cols + k + 32 * j);
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) add_block<kFormat, kT>(row[i], k, d, v, sum[i]);
   }
-  put(a, 0, r0, kRows, fold(sum[0], sum[1], sum[2], sum[3]));
+  for (int t = 0; t < kT; ++t)
+    put(a, t, r0, kRows, fold(sum[0][t], sum[1][t], sum[2][t], sum[3][t]));
 }
 
-template <Format kFormat>
-void one_token(const LinearArgs& a) {
-  auto* x = reinterpret_cast<std::uint16_t*>(a.scratch);
-  pack_x<kFormat>(token_row(a, 0), a.w.cols, x, kBlock);
+template <Format kFormat, int kT>
+void few_tokens(const LinearArgs& a) {
+  const Decoder d = decoder<kFormat, false>();
+  auto* x = reinterpret_cast<std::uint16_t*>(whole_lines(a.scratch));
+  for (int t = 0; t < kT; ++t) pack_x<kFormat>(token_row(a, t), a.w.cols, x + t * a.w.cols, kBlock);
   std::int64_t r = a.row_begin;
-  for (; r + 4 <= a.row_end; r += 4) rows_times_token<kFormat, 4>(a, r, x);
-  for (; r < a.row_end; ++r) rows_times_token<kFormat, 1>(a, r, x);
+  for (; r + 4 <= a.row_end; r += 4) rows_times_few<kFormat, 4, kT>(a, r, d, x);
+  for (; r < a.row_end; ++r) rows_times_few<kFormat, 1, kT>(a, r, d, x);
 }

@@ -31,12 +31,9 @@ inline bool plain_row(const Weight& w, std::int64_t r) {
   return odd == 0;
 }
 
-template <Format kFormat>
-inline bool plain_rows(const Weight& w, std::int64_t r, int count) {
-  if constexpr (kFormat == Format::kBF16) return true;
-  for (int i = 0; i < count; ++i)
-    if (!plain_row(w, r + i)) return false;
-  return true;
+// The first cache line from p on: a load that crosses lines counts twice.
+inline float* whole_lines(float* p) {
+  return reinterpret_cast<float*>((reinterpret_cast<std::uintptr_t>(p) + 63) / 64 * 64);
 }
 
 inline const float* token_row(const LinearArgs& a, std::int64_t t) {
