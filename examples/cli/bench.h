@@ -29,6 +29,7 @@ struct Rates {
 struct BenchResult {
   Rates prefill, decode;                  // tokens/s; share of flop/s, of read bytes/s
   std::vector<double> open, first_token;  // seconds, of models opened afresh
+  double prefill_flops = 0;               // of one prompt
   double first_token_bytes = 0;           // that the 16-token prompt must read
   Rates one, several;                     // step_many: tokens/s of 1 and of all sessions
   std::uint64_t anonymous_bytes = 0, resident_bytes = 0;  // peaks, without the read test
@@ -40,8 +41,6 @@ v4infer::Tokens some_tokens(std::size_t n, std::uint32_t vocab, std::uint64_t se
 // Weights that one token behind `before` tokens reads: the indexer only chooses where
 // there is more to see than it keeps.
 std::uint64_t weight_bytes(const Json& description, std::uint64_t before);
-// Flops of a prompt: linears and attention for every token, the head once.
-double prompt_flops(const Json& description, int tokens);
 
 class Bench {
  public:

@@ -26,10 +26,10 @@ Json timeline(const v4infer::Session& session) {
   })));
 }
 
-double sum_bytes(const Json& kind) {
-  double bytes = 0;
-  for (const auto& part : kind["parts"]) bytes += part["bytes"].get<double>();
-  return bytes;
+double sum_of(const char* what, const Json& kind) {
+  double sum = 0;
+  for (const auto& part : kind["parts"]) sum += part[what].get<double>();
+  return sum;
 }
 
 }  // namespace
@@ -53,30 +53,6 @@ std::uint64_t weight_bytes(const Json& d, std::uint64_t before) {
       visible = std::max(visible, (before + 1) / layer["ratio"].get<std::uint64_t>());
   const bool chooses = visible > d["config"]["index_topk"].get<std::uint64_t>();
   return chooses ? all : all - parts["indexer"]["bytes"].get<std::uint64_t>();
-}
-
-double prompt_flops(const Json& d, int tokens) {
-  double linear = 0, rows = 0;
-  const double index = static_cast<double>(
-      std::max(0, tokens - 4 * d["config"]["index_topk"].get<int>()));  // tokens that choose
-  for (const auto& [name, part] : d["sizes"]["per_token"].items())
-    linear += part["flops"].get<double>() * (name == "head"      ? 1
-                                             : name == "indexer" ? index
-                                                                 : tokens);
-  const Json& c = d["config"];
-  const auto number = [&](const char* key) { return c[key].get<double>(); };
-  const double per_row = 4 * number("heads") * number("head_dim");
-  const double per_key = 2 * number("index_heads") * number("index_dim");
-  for (const Json& layer : d["plan"]["layers"])
-    for (int t = 0; t < tokens; ++t) {
-      const double ratio = layer["ratio"].get<double>();
-      const double visible = ratio == 0 ? 0 : static_cast<int>((t + 1) / ratio);
-      const bool choose = layer["indexer"].get<bool>() && visible > number("index_topk");
-      rows += per_row *
-              (std::min(t + 1.0, number("window")) + (choose ? number("index_topk") : visible));
-      if (choose) rows += per_key * visible;
-    }
-  return linear + rows;
 }
 
 Bench::Bench(const BenchArgs& args, Peaks& peaks) : args_(args), peaks_(peaks) {
@@ -118,8 +94,10 @@ v4infer::Session Bench::prompted(std::uint64_t seed, int tokens, bool timeline) 
 }
 
 void Bench::measure_prefill() {
-  prompted(1, args_.prefill);  // weights are in memory and scanned afterwards
-  const double flops = prompt_flops(description_, args_.prefill);
+  // The first run warms up, weights are scanned, and says what a prompt multiplies.
+  const v4infer::Session first = prompted(1, args_.prefill, true);
+  const double flops = sum_of("flops", timeline(first)[args_.prefill == 1 ? "decode" : "prefill"]);
+  out_.prefill_flops = flops;
   double before = peaks_.flops();
   for (int i = 0; i < args_.repeat; ++i) {
     const auto start = Clock::now();
@@ -213,7 +191,7 @@ void Bench::measure_profile() {
 // Models opened afresh: the files are in the page cache, nothing else is ready.
 void Bench::measure_opens() {
   v4infer::Session first = prompted(1, kFirstPrompt, true);
-  out_.first_token_bytes = sum_bytes(timeline(first)["prefill"]);
+  out_.first_token_bytes = sum_of("bytes", timeline(first)["prefill"]);
   first = {};
   opened_.model = {};
   opened_.engine = {};
