@@ -65,7 +65,7 @@ class Config:
 
 CONFIGS = {
     "small": Config(hidden_size=128, compress_ratios=(0, 0, 4, 128, 0), num_attention_heads=4,
-                    q_lora_rank=128, o_groups=2, index_topk=32,
+                    q_lora_rank=128, o_groups=2, index_topk=64,
                     n_routed_experts=4, num_experts_per_tok=2),
     "full": Config(),
 }
