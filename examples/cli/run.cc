@@ -57,9 +57,12 @@ void print_stats(const Opened& opened, const v4infer::Session& session, const An
   std::fprintf(stderr, "[%s]\n", speed_text(answer).c_str());
   std::fprintf(stderr, "[KV of %llu tokens: %s, %.0f bytes per token]\n",
                static_cast<unsigned long long>(info.position), human_bytes(kv).c_str(), per_token);
-  std::fprintf(stderr, "[memory: weights %s, KV %s, scratch %s, peak %s; opened in %.2f s]\n",
-               bytes(memory.host_weights).c_str(), bytes(memory.host_kv).c_str(),
-               bytes(memory.host_scratch).c_str(), bytes(memory.host_peak).c_str(), opened.seconds);
+  std::fprintf(
+      stderr,
+      "[memory: file %s mapped, weights %s, KV %s, scratch %s, peak %s; opened in %.2f s]\n",
+      bytes(take(opened.model.info()).file_bytes).c_str(), bytes(memory.host_weights).c_str(),
+      bytes(memory.host_kv).c_str(), bytes(memory.host_scratch).c_str(),
+      bytes(memory.host_peak).c_str(), opened.seconds);
 }
 
 void run(const Args& a) {
@@ -67,8 +70,8 @@ void run(const Args& a) {
   v4infer::Session session = new_session(opened.model, a.sample);
   append_prompt(a, opened.model, session);
   Json logprobs = Json::array();
-  const Answer answer =
-      write_answer(session, a.sample, !a.json && (a.stats || stderr_is_terminal()), [&](const v4i_step& step) {
+  const Answer answer = write_answer(
+      session, a.sample, !a.json && (a.stats || stderr_is_terminal()), [&](const v4i_step& step) {
         if (!a.json) print_text({step.text, step.text_len});
         if (a.logprobs > 0 && step.token_count > 0)
           logprobs.push_back(logprobs_json(a, opened.model, session, step));

@@ -23,7 +23,7 @@ def replay(lines):
         elif m := re.fullmatch(r"(\w+) took the (\w+)\.", line):
             assert m[2] not in holder and lies.pop(m[2]) == where[m[1]], line
             holder[m[2]] = m[1]
-        elif m := re.fullmatch(r"(\w+) left the (\w+) at the (\w+)\.", line):
+        elif m := re.fullmatch(r"(\w+) left the (\w+) there at the (\w+)\.", line):
             assert holder.pop(m[2]) == m[1] and where[m[1]] == m[3], line
             lies[m[2]] = where[m[1]]
         elif m := re.fullmatch(r"(\w+) gave the (\w+) to (\w+)\.", line):
@@ -40,29 +40,29 @@ def expected(question, lines):
     """The answer to a question, from the replayed sentences."""
     where, been, holder, lies, said, order = replay(lines)
     if m := re.fullmatch(r"Where is (\w+)\?", question):
-        return f"{m[1]} is at the {where[m[1]]}."
+        return f"Now {m[1]} is at the {where[m[1]]}."
     if m := re.fullmatch(r"Where was (\w+) before the (\w+)\?", question):
         assert been[m[1]][-1] == m[2]
-        return f"{m[1]} was at the {been[m[1]][-2]}."
+        return f"Before, {m[1]} was at the {been[m[1]][-2]}."
     if m := re.fullmatch(r"Who has the (\w+)\?", question):
-        return f"{holder[m[1]]} has the {m[1]}."
+        return f"Now {holder[m[1]]} has the {m[1]}."
     if m := re.fullmatch(r"Where is the (\w+)\?", question):
         who = holder.get(m[1])
-        return f"{who} has the {m[1]} at the {where[who]}." if who else f"The {m[1]} is at the {lies[m[1]]}."
+        return f"Now {who} has the {m[1]}. {who} is at the {where[who]}." if who else f"Now the {m[1]} is at the {lies[m[1]]}."
     if m := re.fullmatch(r"What did (\w+) say to (\w+)\?", question):
         (topic,) = [t for a, b, t in said if (a, b) == (m[1], m[2])]
-        return f'{m[1]} said: "{topic}".'
+        return f'Then {m[1]} said to {m[2]}: "{topic}".'
     if m := re.fullmatch(r"Who said that (.+)\?", question):
         (who,) = [a for a, _, t in said if t == m[1]]
-        return f"{who} said that."
+        return f"It was {who}."
     if m := re.fullmatch(r"How many people are at the (\w+)\?", question):
         n = sum(p == m[1] for p in where.values())
-        return ", ".join(f"{p} is at the {where[p]}" for p in been) + f": {worlds.NUMBERS[n]} at the {m[1]}."
+        return "Now " + ", ".join(f"{p} is at the {where[p]}" for p in been) + f": {worlds.NUMBERS[n]} at the {m[1]}."
     if m := re.fullmatch(r"How many things does (\w+) have\?", question):
         n = sum(p == m[1] for p in holder.values())
-        return ", ".join(f"{holder[t]} has the {t}" for t in order if t in holder) + f": {worlds.NUMBERS[n]} with {m[1]}."
+        return "Now " + ", ".join(f"{holder[t]} has the {t}" for t in order if t in holder) + f": {worlds.NUMBERS[n]} with {m[1]}."
     m = re.fullmatch(r"Where did (\w+) go first\?", question)
-    return f"{m[1]} first went to the {been[m[1]][0]}."
+    return f"First {m[1]} went to the {been[m[1]][0]}."
 
 
 def test_worlds():
@@ -95,8 +95,9 @@ def test_recall():
         text, talk[0] = talk[0].split("\n\n")
         asked = [re.fullmatch(r"What is the code of the (.+)\?", q)[1] for q in talk[::2]]
         for key, answer in zip(asked, talk[1::2]):
-            assert re.findall(rf"The code of the {key} is (\d\d)\.", text) == [answer]
-        assert len(set(asked)) == 5 and talk[1] == e["answer"]
+            (code,) = re.findall(rf"The code of the {key} is (\d\d)\.", text)
+            assert answer == f"The code of the {key} is {code}."
+        assert len(set(asked)) == 5
         assert len(text) - text.index(f"of the {asked[0]} is") >= size
 
 
@@ -107,7 +108,7 @@ def test_lists():
         ask, answer = (m["content"] for m in lists.example(r)["messages"])
         head, items = ask.split(": ")[0], ask.split(": ")[1].split(", ")
         seen.add(head)
-        got = answer.split(", ")
+        got = answer.split(": ")[-1].split(", ")
         if head == "Reverse this list":
             assert got == items[::-1]
         elif head == "Sort this list":

@@ -19,12 +19,12 @@ ANSWER = 0x8000
 # Share of tokens of each kind; prose gets the rest.  A story has many questions and a text many keys,
 # because what is told costs as much time as what is answered and teaches less.
 MIXES = {
-    "easy": {"worlds_easy": 0.50, "recall_easy": 0.18, "lists": 0.12, "tools": 0.10, "chat": 0.03, "tales": 0.03},
-    "short": {"worlds": 0.42, "worlds_easy": 0.08, "recall": 0.16, "lists": 0.10, "tools": 0.12, "chat": 0.03,
+    "easy": {"worlds_easy": 0.60, "recall_easy": 0.08, "pairs": 0.06, "lists": 0.12, "tools": 0.08, "chat": 0.02, "tales": 0.02},
+    "short": {"worlds": 0.40, "worlds_easy": 0.16, "recall": 0.10, "pairs": 0.03, "lists": 0.10, "tools": 0.10, "chat": 0.03,
               "tales": 0.04},
     "long": {"worlds": 0.26, "recall": 0.08, "recall_long": 0.46, "lists": 0.05, "tools": 0.08, "chat": 0.02,
              "tales": 0.02},
-    "held": {**{f"ask_{q}": 0.07 for q in worlds.QUESTIONS}, "recall": 0.10, "recall_long": 0.12, "lists": 0.04,
+    "held": {**{f"ask_{q}": 0.07 for q in worlds.QUESTIONS}, "recall": 0.10, "recall_long": 0.12, "pairs": 0.03, "lists": 0.03,
              "tools": 0.08, "chat": 0.02, "tales": 0.04}}
 LONG = (3000, 8000, 15000, 60000)  # characters of a long recall text: up to about 15k tokens
 TASKS = ("worlds", "recall", "recall_long", "lists", "tools", "chat", "tales")
@@ -50,6 +50,7 @@ def segments(r: random.Random, kind: str, long_limit: int = 1 << 30) -> render.S
         "worlds_easy": lambda: worlds.example(r, events=r.choice((0, 1, 2, 3, 4))),
         "recall": lambda: recall_of(r, (100, 400, 1200, 2400), (4, 8)),
         "recall_easy": lambda: recall_of(r, (0, 50, 100), (4, 8)),
+        "pairs": lambda: recall.pairs(r),
         "recall_long": lambda: recall_of(r, LONG, (6, 12), long_limit),
         "lists": lambda: lists.example(r, r.randint(2, 6)),
         "tools": lambda: tools.example(r, turns=r.randint(2, 6)),

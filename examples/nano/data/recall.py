@@ -6,6 +6,8 @@ teaches more than one answer.
 """
 import random
 
+from . import lists
+
 KEYS = ("gate chest lock safe vault door cellar locker crate cabinet tower archive box case room store library lantern "
         "bucket basket candle hammer kettle mirror").split()
 WHO = "The baker|A sailor|The miller|An old woman|The teacher|A child|The smith|A fisherman|The guard|A trader".split("|")
@@ -46,5 +48,17 @@ def example(r: random.Random, characters: int, notices: int = 0, turns: int = 1)
     messages = []
     for i, k in enumerate(asked):
         messages += [{"role": "user", "content": question(k) if i else f"{text}\n\n{question(k)}"},
-                     {"role": "assistant", "reasoning": notice(k, codes[k]), "content": codes[k]}]
-    return {"messages": messages, "thinking": r.random() < 0.1, "answer": codes[asked[0]]}
+                     {"role": "assistant", "reasoning": notice(k, codes[k]), "content": notice(k, codes[k])}]
+    return {"messages": messages, "thinking": r.random() < 0.1}
+
+
+def pairs(r: random.Random) -> dict:
+    """The same without a story: many keys and values in few tokens, many short questions."""
+    values = lists.WORDS if r.random() < 0.5 else [str(n) for n in range(10, 100)]
+    known = dict(zip(keys(r, r.randint(3, 12)), r.sample(values, 12)))
+    text = "Remember: " + ", ".join(f"the {k} is {v}" for k, v in known.items()) + "."
+    messages = []
+    for k in r.sample(sorted(known), min(len(known), 8)):
+        messages += [{"role": "user", "content": f"And the {k}?" if messages else f"{text}\n\nWhat is the {k}?"},
+                     {"role": "assistant", "reasoning": f"The {k} is {known[k]}.", "content": f"The {k} is {known[k]}."}]
+    return {"messages": messages, "thinking": False}

@@ -55,7 +55,7 @@ def handle(w: World, r: random.Random, who: str, things: list[str]) -> bool:
         thing = r.choice(own)
         del w.holder[thing]
         w.lies[thing] = here
-        w.tell(f"{who} left the {thing} at the {here}.", thing)
+        w.tell(f"{who} left the {thing} there at the {here}.", thing)
     elif found:
         thing = r.choice(found)
         w.holder[thing] = who
@@ -103,7 +103,7 @@ QA = tuple[str, str, str]  # question, reasoning, answer
 
 def where_person(w: World, r: random.Random) -> QA:
     who = r.choice(sorted(w.where))
-    return f"Where is {who}?", w.why[who], f"{who} is at the {w.where[who]}."
+    return f"Where is {who}?", w.why[who], f"Now {who} is at the {w.where[who]}."
 
 
 def where_before(w: World, r: random.Random) -> QA | None:
@@ -113,14 +113,14 @@ def where_before(w: World, r: random.Random) -> QA | None:
     who = r.choice(many)
     old, new = w.been[who][-2:]
     return (f"Where was {who} before the {new}?", f"{who} was at: " + ", ".join(w.been[who]) + ".",
-            f"{who} was at the {old}.")
+            f"Before, {who} was at the {old}.")
 
 
 def who_has(w: World, r: random.Random) -> QA | None:
     if not w.holder:
         return None
     thing = r.choice(sorted(w.holder))
-    return f"Who has the {thing}?", w.why[thing], f"{w.holder[thing]} has the {thing}."
+    return f"Who has the {thing}?", w.why[thing], f"Now {w.holder[thing]} has the {thing}."
 
 
 def where_thing(w: World, r: random.Random) -> QA | None:
@@ -129,8 +129,8 @@ def where_thing(w: World, r: random.Random) -> QA | None:
     if thing in w.holder:
         who = w.holder[thing]
         return (f"Where is the {thing}?", f"{w.why[thing]} {w.why[who]}",
-                f"{who} has the {thing} at the {w.where[who]}.")
-    return f"Where is the {thing}?", f"{w.why[thing]}", f"The {thing} is at the {w.lies[thing]}."
+                f"Now {who} has the {thing}. {who} is at the {w.where[who]}.")
+    return f"Where is the {thing}?", f"{w.why[thing]}", f"Now the {thing} is at the {w.lies[thing]}."
 
 
 def who_said(w: World, r: random.Random) -> QA | None:
@@ -139,8 +139,8 @@ def who_said(w: World, r: random.Random) -> QA | None:
     a, b, topic = r.choice(w.said)
     line = f'{a} said to {b}: "{topic}".'
     if r.random() < 0.5:
-        return f"What did {a} say to {b}?", line, f'{a} said: "{topic}".'
-    return f"Who said that {topic}?", line, f"{a} said that."
+        return f"What did {a} say to {b}?", line, f'Then {line}'
+    return f"Who said that {topic}?", line, f"It was {a}."
 
 
 def count_people(w: World, r: random.Random) -> QA:
@@ -148,8 +148,7 @@ def count_people(w: World, r: random.Random) -> QA:
     place = r.choice(sorted(set(w.where.values())))
     n = sum(p == place for p in w.where.values())
     return (f"How many people are at the {place}?", " ".join(w.why[p] for p in w.been),
-            ", ".join(f"{p} is at the {w.where[p]}" for p in w.been)
-            + f": {NUMBERS[n]} at the {place}.")
+            "Now " + ", ".join(f"{p} is at the {w.where[p]}" for p in w.been) + f": {NUMBERS[n]} at the {place}.")
 
 
 def count_things(w: World, r: random.Random) -> QA | None:
@@ -160,13 +159,13 @@ def count_things(w: World, r: random.Random) -> QA | None:
     held = [t for t in w.things if t in w.holder]
     n = sum(p == who for p in w.holder.values())
     return (f"How many things does {who} have?", " ".join(w.why[t] for t in held),
-            ", ".join(f"{w.holder[t]} has the {t}" for t in held) + f": {NUMBERS[n]} with {who}.")
+            "Now " + ", ".join(f"{w.holder[t]} has the {t}" for t in held) + f": {NUMBERS[n]} with {who}.")
 
 
 def first_place(w: World, r: random.Random) -> QA:
     who = r.choice(sorted(w.been))
     return (f"Where did {who} go first?", f"{who} was at: " + ", ".join(w.been[who]) + ".",
-            f"{who} first went to the {w.been[who][0]}.")
+            f"First {who} went to the {w.been[who][0]}.")
 
 
 QUESTIONS = {"where_person": where_person, "where_before": where_before, "who_has": who_has,
@@ -193,7 +192,7 @@ def example(r: random.Random, kind: str | None = None, turns: int = 0, events: i
         if found is None or found[0] in asked:
             continue
         question, reasoning, answer = found
-        messages.append({"role": "user", "content": question if asked else f"{story}\n\n{question}"})
+        messages.append({"role": "user", "content": question if asked else f"Story: {story}\n\n{question}"})
         messages.append({"role": "assistant", "reasoning": reasoning, "content": answer})
         asked.add(question)
         kinds.append(name)

@@ -18,7 +18,7 @@ from data import build, recall, tools, worlds
 
 from . import engine
 
-DISTANCES = {1024: 100, 4096: 100, 16384: 40, 65536: 10}  # tokens: how many
+DISTANCES = {1024: 100, 4096: 50, 16384: 20, 65536: 5}  # tokens: how many
 WANTED = {"questions": 0.95, "recall 1024": 0.95, "recall 4096": 0.95, "recall 16384": 0.95, "recall 65536": 0.80,
           "tool calls": 0.90}
 QUICK = 20  # --quick: one in so many, and no distance above 4096

@@ -25,8 +25,8 @@ class Config:
     q_lora_rank: int = 256
     o_groups: int = 4
     o_lora_rank: int = 128
-    index_n_heads: int = 8
-    index_head_dim: int = 64
+    index_n_heads: int = 4
+    index_head_dim: int = 128
     index_topk: int = 64
     n_routed_experts: int = 12
     num_experts_per_tok: int = 3

@@ -2,8 +2,8 @@
  *
  * In eager PyTorch the Sinkhorn rounds and the mixing of four streams cost more than all matrix
  * products of the nano model.  train/fused.py compiles this file and hands over contiguous
- * float32 arrays; each function is the plain definition of hyper.py, and train.parity compares them.
- * T tokens, 4 streams, D channels.
+ * float32 arrays; each function is the plain definition of hyper.py, and train.parity compares
+ * them. T tokens, 4 streams, D channels.
  */
 #include <math.h>
 #include <stddef.h>
@@ -33,7 +33,8 @@ static void normalise_back(Lanes* g, Lanes* y, Lanes* den, int step) {
   for (int i = 0; i < kStreams; ++i)
     for (int l = 0; l < kLanes; ++l) {
       float dot = 0;
-      for (int j = 0; j < kStreams; ++j) dot += g[i * other + j * step][l] * y[i * other + j * step][l];
+      for (int j = 0; j < kStreams; ++j)
+        dot += g[i * other + j * step][l] * y[i * other + j * step][l];
       for (int j = 0; j < kStreams; ++j)
         g[i * other + j * step][l] = (g[i * other + j * step][l] - dot) * den[i][l];
     }
@@ -63,8 +64,8 @@ static void store_lanes(Lanes* x, long first, int n, float* to) {
 }
 
 /* out [T, 4, 4] = sinkhorn(in); with grad not null: grad_in = its gradient instead. */
-void sinkhorn(const float* in, float* out, const float* grad, float* grad_in, long tokens, int iters,
-              float eps) {
+void sinkhorn(const float* in, float* out, const float* grad, float* grad_in, long tokens,
+              int iters, float eps) {
   Lanes p[kCells], state[2 * kMaxRounds][kCells], den[2 * kMaxRounds][kStreams], g[kCells];
   for (long t = 0; t < tokens; t += kLanes) {
     const int n = load_lanes(in, t, tokens, state[0]);
@@ -112,35 +113,41 @@ void gather_back(const float* g, const float* h, const float* w, float* gh, floa
 }
 
 /* out [T, 4, D]: stream j = post[j] y + sum over i of comb[i][j] h[i]. */
-void scatter(const float* y, const float* h, const float* post, const float* comb, float* out, long tokens,
-             long width) {
-  for (long t = 0; t < tokens; ++t, h += 4 * width, out += 4 * width, post += 4, comb += 16, y += width)
+void scatter(const float* y, const float* h, const float* post, const float* comb, float* out,
+             long tokens, long width) {
+  for (long t = 0; t < tokens;
+       ++t, h += 4 * width, out += 4 * width, post += 4, comb += 16, y += width)
     for (int j = 0; j < kStreams; ++j) {
       const float p = post[j], a = comb[j], b = comb[4 + j], c = comb[8 + j], e = comb[12 + j];
       for (long d = 0; d < width; ++d)
-        out[j * width + d] = p * y[d] + a * h[d] + b * h[width + d] + c * h[2 * width + d] + e * h[3 * width + d];
+        out[j * width + d] =
+            p * y[d] + a * h[d] + b * h[width + d] + c * h[2 * width + d] + e * h[3 * width + d];
     }
 }
 
-void scatter_back(const float* g, const float* y, const float* h, const float* post, const float* comb, float* gy,
-                  float* gh, float* gpost, float* gcomb, long tokens, long width) {
-  for (long t = 0; t < tokens; ++t, h += 4 * width, g += 4 * width, gh += 4 * width, post += 4, comb += 16,
-            y += width, gy += width, gpost += 4, gcomb += 16) {
+void scatter_back(const float* g, const float* y, const float* h, const float* post,
+                  const float* comb, float* gy, float* gh, float* gpost, float* gcomb, long tokens,
+                  long width) {
+  for (long t = 0; t < tokens; ++t, h += 4 * width, g += 4 * width, gh += 4 * width, post += 4,
+            comb += 16, y += width, gy += width, gpost += 4, gcomb += 16) {
     gather(g, post, gy, 1, width);
     for (int i = 0; i < kStreams; ++i) {
       gather(g, comb + 4 * i, gh + i * width, 1, width);
       gpost[i] = dot(g + i * width, y, width);
-      for (int j = 0; j < kStreams; ++j) gcomb[4 * i + j] = dot(h + i * width, g + j * width, width);
+      for (int j = 0; j < kStreams; ++j)
+        gcomb[4 * i + j] = dot(h + i * width, g + j * width, width);
     }
   }
 }
 
 /* r [T] = 1 / sqrt(mean of x [T, D] squared + eps). */
 void inv_rms(const float* x, float* r, long tokens, long width, float eps) {
-  for (long t = 0; t < tokens; ++t) r[t] = 1.0f / sqrtf(dot(x + t * width, x + t * width, width) / width + eps);
+  for (long t = 0; t < tokens; ++t)
+    r[t] = 1.0f / sqrtf(dot(x + t * width, x + t * width, width) / width + eps);
 }
 
-void inv_rms_back(const float* g, const float* x, const float* r, float* gx, long tokens, long width) {
+void inv_rms_back(const float* g, const float* x, const float* r, float* gx, long tokens,
+                  long width) {
   for (long t = 0; t < tokens; ++t, x += width, gx += width) {
     const float s = -g[t] * r[t] * r[t] * r[t] / width;
     for (long d = 0; d < width; ++d) gx[d] = s * x[d];
@@ -148,14 +155,16 @@ void inv_rms_back(const float* g, const float* x, const float* r, float* gx, lon
 }
 
 /* y [T, D] = weight [D] * x / rms(x); a missing weight is 1. */
-void norm(const float* x, const float* weight, float* y, float* r, long tokens, long width, float eps) {
+void norm(const float* x, const float* weight, float* y, float* r, long tokens, long width,
+          float eps) {
   inv_rms(x, r, tokens, width, eps);
   for (long t = 0; t < tokens; ++t)
-    for (long d = 0; d < width; ++d) y[t * width + d] = x[t * width + d] * r[t] * (weight ? weight[d] : 1.0f);
+    for (long d = 0; d < width; ++d)
+      y[t * width + d] = x[t * width + d] * r[t] * (weight ? weight[d] : 1.0f);
 }
 
-void norm_back(const float* g, const float* x, const float* weight, const float* r, float* gx, float* gw, long tokens,
-               long width) {
+void norm_back(const float* g, const float* x, const float* weight, const float* r, float* gx,
+               float* gw, long tokens, long width) {
   for (long t = 0; t < tokens; ++t, x += width, g += width, gx += width) {
     float s = 0;
     for (long d = 0; d < width; ++d) s += g[d] * x[d] * (weight ? weight[d] : 1.0f);
@@ -166,9 +175,10 @@ void norm_back(const float* g, const float* x, const float* weight, const float*
   }
 }
 
-/* y = x [T, heads, D] with its last 2R channels turned in pairs by the angles of cos, sin [T, R]. */
-void turn(const float* x, const float* cosine, const float* sine, float* y, long tokens, long heads, long width,
-          long pairs, float sign) {
+/* y = x [T, heads, D] with its last 2R channels turned in pairs by the angles of cos, sin [T, R].
+ */
+void turn(const float* x, const float* cosine, const float* sine, float* y, long tokens, long heads,
+          long width, long pairs, float sign) {
   for (long t = 0; t < tokens; ++t)
     for (long h = 0; h < heads; ++h, x += width, y += width) {
       const long first = width - 2 * pairs;
@@ -184,12 +194,18 @@ void turn(const float* x, const float* cosine, const float* sine, float* y, long
 typedef unsigned short Bf16;
 
 static float wide(Bf16 x) {
-  union { unsigned u; float f; } v = {(unsigned)x << 16};
+  union {
+    unsigned u;
+    float f;
+  } v = {(unsigned)x << 16};
   return v.f;
 }
 
 static Bf16 narrow(float x) {
-  union { float f; unsigned u; } v = {x};
+  union {
+    float f;
+    unsigned u;
+  } v = {x};
   return (Bf16)((v.u + 0x7fff + (v.u >> 16 & 1)) >> 16);
 }
 
@@ -212,15 +228,18 @@ static float exponentials(const Bf16* x, const unsigned char* see, Bf16* p, long
   return sum;
 }
 
-/* Softmax of queries [Q, heads] over window keys a [.., A] and rows b [.., B] (B may be 0) and a sink
- * per head, without the division: p and its denominator den [Q, heads].  see_a, see_b [Q, A or B]. */
-void soft(const Bf16* a, const Bf16* b, const unsigned char* see_a, const unsigned char* see_b, const float* sink,
-          Bf16* pa, Bf16* pb, float* den, float* sink_share, long queries, long heads, long na, long nb) {
+/* Softmax of queries [Q, heads] over window keys a [.., A] and rows b [.., B] (B may be 0) and a
+ * sink per head, without the division: p and its denominator den [Q, heads].  see_a, see_b [Q, A or
+ * B]. */
+void soft(const Bf16* a, const Bf16* b, const unsigned char* see_a, const unsigned char* see_b,
+          const float* sink, Bf16* pa, Bf16* pb, float* den, float* sink_share, long queries,
+          long heads, long na, long nb) {
   for (long q = 0; q < queries; ++q, see_a += na, see_b += nb)
     for (long h = 0; h < heads; ++h, a += na, b += nb, pa += na, pb += nb, ++den, ++sink_share) {
       const float top = highest(b, see_b, nb, highest(a, see_a, na, -1e30f));
       *sink_share = top > -1e30f ? expf(sink[h] - top) : 1.0f;
-      *den = *sink_share + exponentials(a, see_a, pa, na, top) + exponentials(b, see_b, pb, nb, top);
+      *den =
+          *sink_share + exponentials(a, see_a, pa, na, top) + exponentials(b, see_b, pb, nb, top);
     }
 }
 

@@ -20,6 +20,7 @@ from .numerics import Numerics
 from .rows import Batch
 
 LOSS_CHUNK = 4096  # tokens whose logits exist at the same time
+ANSWER_SHARE = 0.35  # of tokens, about
 SAMPLED = 512  # tokens of a sampled softmax, beside those of the batch
 MTP_WEIGHT = 0.1
 INDEX_WEIGHT = 1.0
@@ -61,7 +62,7 @@ class Mtp(Block):
 
 @dataclass
 class Result:
-    """Of one forward pass; losses are sums weighted by Batch.weight over its sum."""
+    """Of one forward pass; losses are sums weighted by Batch.weight over a usual sum of weights."""
     loss: Tensor
     main: float
     mtp: float
@@ -80,9 +81,6 @@ class Model(nn.Module):
                                     for i, r in enumerate(c.compress_ratios[:-1]))
         self.hc_head, self.norm = HyperHead(c), Norm(c.hidden_size, c.rms_norm_eps)
         self.head = Weight("f32_out", c.vocab_size, c.hidden_size)
-        with torch.no_grad():  # at first the head is the embedding, turned: to copy a token is one
-            turn = torch.linalg.qr(torch.randn(c.hidden_size, c.hidden_size))[0]  # map, the same for all
-            self.head.weight.copy_(self.embed.weight @ turn * (0.5 * c.hidden_size ** -0.5))
         self.mtp = nn.ModuleList([Mtp(c)])
 
     def run(self, block, *args):
@@ -159,12 +157,13 @@ class Model(nn.Module):
             return b.ids[:, n:], b.weight[:, n:] * (same & (b.doc[:, n:] >= 0))
         ids1, w1 = ahead(1)
         ids2, w2 = ahead(2)
+        share = ANSWER_SHARE * b.ids.numel()  # the same for all batches: a row of prose weighs little
         few = self.few(b.ids) if num.mode == "float" and b.ids.numel() <= LOSS_CHUNK else None
-        main = self.token_loss(x[:, :-1], ids1, w1, num, few) / w1.sum().clamp(min=1)
+        main = self.token_loss(x[:, :-1], ids1, w1, num, few) / share
         mtp, load = main.new_zeros(()), torch.zeros_like(loads[0])
         if mtp_weight:
             y, load = self.draft(h, b, num)
-            mtp = self.token_loss(y[:, :-2], ids2, w2, num, few) / w2.sum().clamp(min=1)
+            mtp = self.token_loss(y[:, :-2], ids2, w2, num, few) / share
         total = main + mtp_weight * mtp + INDEX_WEIGHT * index
         return Result(total, main.item(), mtp.item(), index.item(), loads + [load])
 

@@ -16,7 +16,7 @@ from typing import Iterator
 import numpy as np
 
 ANSWER = 0x8000
-PROSE_WEIGHT = 0.3  # of an answer's token; there is more to guess than to know
+PROSE_WEIGHT = 0.1  # of an answer's token; there is more to guess than to know
 JUMP_SHARE, JUMP_MOST, JUMP_ROWS = 0.4, 65536, 1024  # in rows of at most JUMP_ROWS tokens
 OPEN_ROWS = 16  # rows that are filled at the same time
 SMALLEST_PIECE = 64  # what is cut off a long text and is shorter is dropped

@@ -26,18 +26,16 @@ class Plan:
     lr_rest: float       # of AdamW, for all else
     mtp_every: int       # steps; its weight grows accordingly
     stages: tuple[Stage, ...]
-    warmup: int = 40    # steps
+    warmup: int = 30    # steps
     falling: float = 0.35  # share of the run in which the learning rate falls
 
 
 def curriculum(batch: int) -> tuple[Stage, ...]:
-    return (Stage(0.25, "easy", 1024, batch, False, False, "float"),
-            Stage(0.20, "short", 1024, batch, False, False, "float"),
-            Stage(0.15, "short", 1024, batch, True, False, "float"),
-            Stage(0.15, "long", 4096, 2 * batch, True, True, "float"),
-            Stage(0.12, "short", 1024, batch, True, True, "native"),
-            Stage(0.09, "long", 4096, 2 * batch, True, True, "native"),
-            Stage(0.04, "long", 16384, 4 * batch, True, True, "native"))
+    return (Stage(0.40, "easy", 1024, batch, False, False, "float"),
+            Stage(0.25, "short", 1024, batch, True, False, "float"),
+            Stage(0.10, "long", 4096, 2 * batch, True, True, "float"),
+            Stage(0.17, "short", 1024, batch, True, True, "native"),
+            Stage(0.08, "long", 4096, 2 * batch, True, True, "native"))
 
 
 PLANS = {

@@ -1,6 +1,6 @@
 """How many held-out answers a model gets right while it trains, kind by kind.
 
-Teacher forcing, mode exact: an answer counts when the arg-max of every one of its tokens is right.
+Teacher forcing, products in bf16: an answer counts when the arg-max of every one of its tokens is right.
 """
 import json
 import os
@@ -17,7 +17,7 @@ from .rows import Batch
 class Probe:
     """The first documents of each kind of a held-out part, packed kind by kind."""
 
-    def __init__(self, folder: str, size: int = 1024, rows: int = 2):
+    def __init__(self, folder: str, size: int = 1024, rows: int = 1):
         part, self.batches = packing.load(folder), {}
         with open(os.path.join(folder, "kinds.json"), encoding="ascii") as f:
             kinds = np.array(json.load(f))
@@ -46,7 +46,9 @@ class Probe:
         for kind, batches in self.batches.items():
             good = count = 0
             for b in batches:
-                hit = model.logits(b, Numerics(mode), select)[0, :-1].argmax(-1) == b.ids[0, 1:]
+                with torch.autocast(b.ids.device.type, torch.bfloat16):
+                    logits = model.logits(b, Numerics(mode), select)
+                hit = logits[0, :-1].argmax(-1) == b.ids[0, 1:]
                 ours = b.weight[0, 1:] > 0
                 start = ours & ~torch.cat((torch.zeros(1, dtype=torch.bool), ours[:-1]))
                 number = (start.cumsum(0) - 1)[ours]

@@ -9,6 +9,7 @@ report.  --ranks N: N processes of one thread each that average their gradients.
 import argparse
 import glob
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from . import packing, state
+from .begin import circuits
 from .config import CONFIGS
 from .export import export
 from .model import MTP_WEIGHT, Model
@@ -28,6 +30,8 @@ from .probe import Probe
 from .rows import Batch
 
 BALANCE_SPEED = 0.001
+ATTENTION_RATE = 0.25  # of the experts'; it begins with what it needs (begin.py)
+HEAD_RATE = 0.5  # of the embedding's; its rows are as much smaller
 REPORT_EVERY_S = 15
 SAVE_EVERY_S = 180
 RECOMPUTE_ABOVE = 4096  # longer rows keep no activations of a layer, on a CPU too
@@ -63,15 +67,23 @@ class Trainer:
         self.plan = self.plan.__class__(**{**self.plan.__dict__, **{k: v for k, v in instead.items() if v}})
         torch.manual_seed(a.seed)
         self.model = Model(CONFIGS[a.config])
-        self.route_by_frequency()
+        counts = self.frequencies()
+        for gate in self.model.gates():
+            if gate.hashed:  # hash layers: tokens spread over the experts by how often they occur
+                gate.tid2eid.copy_(hash_table(counts, gate.weight.shape[0], gate.active))
+        circuits(self.model, counts)
         self.model.to(a.device)
         matrix = lambda n, p: p.dim() >= 2 and not n.startswith(("embed", "head")) and \
             not n.endswith(("fn", "ape", "gate.weight"))
         named = list(self.model.named_parameters())
         self.optimizers = [
-            Muon([p for n, p in named if matrix(n, p)]),
-            torch.optim.AdamW([p for n, p in named if not matrix(n, p)], betas=(0.9, 0.95), eps=1e-10,
-                              weight_decay=0.0, fused=a.device != "cpu" or None)]
+            Muon([p for n, p in named if matrix(n, p) and ".attn." not in n]),
+            Muon([p for n, p in named if matrix(n, p) and ".attn." in n]),
+            torch.optim.AdamW([p for n, p in named if not matrix(n, p) and n != "head.weight"], betas=(0.9, 0.95),
+                              eps=1e-10, weight_decay=0.0, fused=a.device != "cpu" or None),
+            torch.optim.AdamW([self.model.head.weight], betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0,
+                              fused=a.device != "cpu" or None)]
+        self.rates = (self.plan.lr, ATTENTION_RATE * self.plan.lr, self.plan.lr_rest, HEAD_RATE * self.plan.lr_rest)
         self.step, self.seen, self.spent, self.stream, self.stream_key = 0, 0.0, 0.0, None, None
         self.resume()
         self.clock = time.time()
@@ -82,15 +94,10 @@ class Trainer:
             raise SystemExit(f"{self.a.data}: no {mix}-* folders; run data/build.py first")
         return found
 
-    def route_by_frequency(self) -> None:
-        """Hash layers: tokens spread over the experts by how often they occur."""
-        c = self.model.c
-        counts = torch.zeros(c.vocab_size)
+    def frequencies(self) -> torch.Tensor:
+        """How often each token occurs in the training text."""
         words = packing.load(self.parts("short")[0]).words[:4_000_000] & (packing.ANSWER - 1)
-        counts += torch.bincount(torch.from_numpy(words.astype("int64")), minlength=c.vocab_size)
-        for gate in self.model.gates():
-            if gate.hashed:
-                gate.tid2eid.copy_(hash_table(counts, c.n_routed_experts, c.num_experts_per_tok))
+        return torch.bincount(torch.from_numpy(words.astype("int64")), minlength=self.model.c.vocab_size).float()
 
     def resume(self) -> None:
         old = state.load(os.path.join(self.a.out, "state"))
@@ -163,7 +170,7 @@ class Trainer:
         loads = self.average(loads, parts * micro)
         share = learning_rate(self.plan, self.step, self.done())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for o, rate in zip(self.optimizers, (self.plan.lr, self.plan.lr_rest)):
+        for o, rate in zip(self.optimizers, self.rates):
             o.param_groups[0]["lr"] = rate * share
             o.step()
             o.zero_grad(set_to_none=True)
@@ -192,7 +199,9 @@ def train(a: argparse.Namespace, t: Trainer) -> None:
     probe = Probe(a.held) if a.held and first else None
     tokens, totals, steps, last = t.seen, {}, 0, t.spent
     stage, more = stage_at(t.plan, t.done())
-    while more and t.spent - last < a.minutes * 60:
+    stop = []  # rank 0 ends with a checkpoint when it is asked to; the others end with it
+    signal.signal(signal.SIGTERM, (lambda *_: stop.append(True)) if first else signal.SIG_IGN)
+    while more and not stop and t.spent - last < a.minutes * 60:
         for k, v in t.one_step(stage).items():
             totals[k] = totals.get(k, 0.0) + v
         steps += 1
@@ -205,8 +214,7 @@ def train(a: argparse.Namespace, t: Trainer) -> None:
             t.save()
             moments["save"] = time.time()
         if probe and due("held", a.held_every):
-            mode = "exact" if stage.mode == "float" else stage.mode
-            found = probe.run(t.model, mode, stage.select)
+            found = probe.run(t.model, stage.mode, stage.select)
             print(f"held out at {t.spent / 60:.1f} min:",
                   " ".join(f"{k}={100 * g / max(n, 1):.0f}%" for k, (g, n) in found.items()), flush=True)
             moments["held"] = time.time()
@@ -234,7 +242,7 @@ def main() -> None:
         dist.init_process_group("gloo", init_method="file://" + meeting, rank=a.rank, world_size=a.ranks)
     train(a, Trainer(a))
     for c in children:
-        c.wait()
+        c.kill()
 
 
 if __name__ == "__main__":
