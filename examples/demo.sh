@@ -13,8 +13,9 @@ long=build/demo/long.txt
 # The python that CMake found for the tests; the generator needs nothing beside it.
 python=$(sed -n 's/^V4I_PYTHON:[A-Z]*=//p' "$1/CMakeCache.txt")
 
-story='@STORY@'
-question='@QUESTION@'
+# The first of the seeds "demo story N", never trained on.
+story='Story: Tomas went to the tavern. Mara went to the barn. Esme walked to the bakery. The lantern was at the barn. The candle was at the bakery. The lantern was taken by Mara. The candle was taken by Esme. Tomas went to the market. Tomas went to the tavern. Mara walked to the tavern. The candle stayed at the bakery.'
+question='Where is the lantern?'
 
 echo
 echo "A story, and a question about it:"
@@ -28,18 +29,18 @@ echo "\$ $command run $model --chat --greedy --stats --prompt '...'"
 $question"
 
 mkdir -p "${long%/*}"
-(cd examples/nano && PYTHONDONTWRITEBYTECODE=1 "$python" -m data.demo @SEED@) >"$long"
+(cd examples/nano && PYTHONDONTWRITEBYTECODE=1 "$python" -m data.demo) >"$long"
 echo
-echo "A code, hidden 16,000 tokens before it is asked for ($long):"
+echo "A code, told 16,000 tokens before it is asked for ($long):"
 echo
-echo "  $(grep -o '@NOTICE@' "$long") ... $(tail -n 1 "$long")"
+echo "  $(grep -o 'The code of the tower is [0-9]*\.' "$long") ... $(tail -n 1 "$long")"
 echo
 echo "\$ $command run $model --chat --greedy --stats --prompt-file $long"
 "$command" run "$model" --chat --greedy --max-tokens 20 --stats --prompt-file "$long"
 
 cat <<EOF
 
-@SCORES@
+SCORES
 
 Next:
   $command chat $model --greedy          talk with it; paste a story, then ask

@@ -20,15 +20,15 @@ def replay(lines):
             assert m[1] not in holder and m[1] not in lies, line
             lies[m[1]] = m[2]
             order.append(m[1])
-        elif m := re.fullmatch(r"(\w+) took the (\w+)\.", line):
-            assert m[2] not in holder and lies.pop(m[2]) == where[m[1]], line
-            holder[m[2]] = m[1]
-        elif m := re.fullmatch(r"(\w+) left the (\w+) there at the (\w+)\.", line):
-            assert holder.pop(m[2]) == m[1] and where[m[1]] == m[3], line
-            lies[m[2]] = where[m[1]]
-        elif m := re.fullmatch(r"(\w+) gave the (\w+) to (\w+)\.", line):
-            assert holder[m[2]] == m[1] and where[m[1]] == where[m[3]], line
-            holder[m[2]] = m[3]
+        elif m := re.fullmatch(r"The (\w+) was taken by (\w+)\.", line):
+            assert m[1] not in holder and lies.pop(m[1]) == where[m[2]], line
+            holder[m[1]] = m[2]
+        elif m := re.fullmatch(r"The (\w+) stayed at the (\w+)\.", line):
+            assert where[holder.pop(m[1])] == m[2], line
+            lies[m[1]] = m[2]
+        elif m := re.fullmatch(r"The (\w+) was given to (\w+)\.", line):
+            assert where[holder[m[1]]] == where[m[2]] and holder[m[1]] != m[2], line
+            holder[m[1]] = m[2]
         else:
             m = re.fullmatch(r'(\w+) said to (\w+): "(.+)"\.', line)
             assert m, line
@@ -45,10 +45,10 @@ def expected(question, lines):
         assert been[m[1]][-1] == m[2]
         return f"Before, {m[1]} was at the {been[m[1]][-2]}."
     if m := re.fullmatch(r"Who has the (\w+)\?", question):
-        return f"Now {holder[m[1]]} has the {m[1]}."
+        return f"The {m[1]} is now with {holder[m[1]]}."
     if m := re.fullmatch(r"Where is the (\w+)\?", question):
         who = holder.get(m[1])
-        return f"Now {who} has the {m[1]}. {who} is at the {where[who]}." if who else f"Now the {m[1]} is at the {lies[m[1]]}."
+        return f"The {m[1]} is now with {who}. Now {who} is at the {where[who]}." if who else f"The {m[1]} is at the {lies[m[1]]}."
     if m := re.fullmatch(r"What did (\w+) say to (\w+)\?", question):
         (topic,) = [t for a, b, t in said if (a, b) == (m[1], m[2])]
         return f'Then {m[1]} said to {m[2]}: "{topic}".'
@@ -60,7 +60,7 @@ def expected(question, lines):
         return "Now " + ", ".join(f"{p} is at the {where[p]}" for p in been) + f": {worlds.NUMBERS[n]} at the {m[1]}."
     if m := re.fullmatch(r"How many things does (\w+) have\?", question):
         n = sum(p == m[1] for p in holder.values())
-        return "Now " + ", ".join(f"{holder[t]} has the {t}" for t in order if t in holder) + f": {worlds.NUMBERS[n]} with {m[1]}."
+        return "Now " + ", ".join(f"the {t} is now with {holder[t]}" for t in order if t in holder) + f": {worlds.NUMBERS[n]} with {m[1]}."
     m = re.fullmatch(r"Where did (\w+) go first\?", question)
     return f"First {m[1]} went to the {been[m[1]][0]}."
 

@@ -20,9 +20,9 @@ ANSWER = 0x8000
 # because what is told costs as much time as what is answered and teaches less.
 MIXES = {
     "easy": {"worlds_easy": 0.60, "recall_easy": 0.08, "pairs": 0.06, "lists": 0.12, "tools": 0.08, "chat": 0.02, "tales": 0.02},
-    "short": {"worlds": 0.40, "worlds_easy": 0.16, "recall": 0.10, "pairs": 0.03, "lists": 0.10, "tools": 0.10, "chat": 0.03,
-              "tales": 0.04},
-    "long": {"worlds": 0.26, "recall": 0.08, "recall_long": 0.46, "lists": 0.05, "tools": 0.08, "chat": 0.02,
+    "short": {"worlds": 0.44, "worlds_easy": 0.10, "recall": 0.08, "pairs": 0.02, "lists": 0.10, "tools": 0.15,
+              "chat": 0.03, "tales": 0.04},
+    "long": {"worlds": 0.30, "recall": 0.06, "recall_long": 0.36, "lists": 0.08, "tools": 0.12, "chat": 0.02,
              "tales": 0.02},
     "held": {**{f"ask_{q}": 0.07 for q in worlds.QUESTIONS}, "recall": 0.10, "recall_long": 0.12, "pairs": 0.03, "lists": 0.03,
              "tools": 0.08, "chat": 0.02, "tales": 0.04}}

@@ -8,7 +8,7 @@ import sys
 from . import recall
 
 
-def main(seed: str = "1", characters: str = "67000") -> None:
+def main(seed: str = "1", characters: str = "71700") -> None:
     example = recall.example(random.Random(f"demo {seed}"), int(characters))
     sys.stdout.write(example["messages"][0]["content"])
 

@@ -50,17 +50,17 @@ def handle(w: World, r: random.Random, who: str, things: list[str]) -> bool:
     if own and near and r.random() < 0.5:
         thing, other = r.choice(own), r.choice(near)
         w.holder[thing] = other
-        w.tell(f"{who} gave the {thing} to {other}.", thing)
+        w.tell(f"The {thing} was given to {other}.", thing)
     elif own and r.random() < 0.3:
         thing = r.choice(own)
         del w.holder[thing]
         w.lies[thing] = here
-        w.tell(f"{who} left the {thing} there at the {here}.", thing)
+        w.tell(f"The {thing} stayed at the {here}.", thing)
     elif found:
         thing = r.choice(found)
         w.holder[thing] = who
         del w.lies[thing]
-        w.tell(f"{who} took the {thing}.", thing)
+        w.tell(f"The {thing} was taken by {who}.", thing)
     else:
         return False
     return True
@@ -120,7 +120,7 @@ def who_has(w: World, r: random.Random) -> QA | None:
     if not w.holder:
         return None
     thing = r.choice(sorted(w.holder))
-    return f"Who has the {thing}?", w.why[thing], f"Now {w.holder[thing]} has the {thing}."
+    return f"Who has the {thing}?", w.why[thing], f"The {thing} is now with {w.holder[thing]}."
 
 
 def where_thing(w: World, r: random.Random) -> QA | None:
@@ -129,8 +129,8 @@ def where_thing(w: World, r: random.Random) -> QA | None:
     if thing in w.holder:
         who = w.holder[thing]
         return (f"Where is the {thing}?", f"{w.why[thing]} {w.why[who]}",
-                f"Now {who} has the {thing}. {who} is at the {w.where[who]}.")
-    return f"Where is the {thing}?", f"{w.why[thing]}", f"Now the {thing} is at the {w.lies[thing]}."
+                f"The {thing} is now with {who}. Now {who} is at the {w.where[who]}.")
+    return f"Where is the {thing}?", f"{w.why[thing]}", f"The {thing} is at the {w.lies[thing]}."
 
 
 def who_said(w: World, r: random.Random) -> QA | None:
@@ -159,7 +159,7 @@ def count_things(w: World, r: random.Random) -> QA | None:
     held = [t for t in w.things if t in w.holder]
     n = sum(p == who for p in w.holder.values())
     return (f"How many things does {who} have?", " ".join(w.why[t] for t in held),
-            "Now " + ", ".join(f"{w.holder[t]} has the {t}" for t in held) + f": {NUMBERS[n]} with {who}.")
+            "Now " + ", ".join(f"the {t} is now with {w.holder[t]}" for t in held) + f": {NUMBERS[n]} with {who}.")
 
 
 def first_place(w: World, r: random.Random) -> QA:

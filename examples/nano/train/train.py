@@ -30,7 +30,7 @@ from .probe import Probe
 from .rows import Batch
 
 BALANCE_SPEED = 0.001
-ATTENTION_RATE = 0.25  # of the experts'; it begins with what it needs (begin.py)
+ATTENTION_RATE = 0.4  # of the experts'; it begins with what it needs (begin.py)
 HEAD_RATE = 0.5  # of the embedding's; its rows are as much smaller
 REPORT_EVERY_S = 15
 SAVE_EVERY_S = 180
