@@ -1,31 +1,50 @@
 #!/usr/bin/env bash
-# make demo: lets a small model talk through the v4infer command.
+# make demo: the model in examples/nano/model answers questions, one of them about a long text.
 #   usage: demo.sh BUILD_DIR
 #
-# No trained model is part of this repository, so the demo writes one with random
-# weights in the official layout.  What it shows is the whole path: open, tokenize,
-# prefill, decode, stream.
+# Everything is computed here and now, from the same command that runs a real checkpoint.  What
+# the model can and cannot do was measured: examples/nano/MODEL_CARD.md.
 set -eu
 cd "$(dirname "$0")/.."
 command=$1/v4infer
-model=build/demo
+model=examples/nano/model
+long=build/demo/long.txt
 
-# The numpy that CMake found for the tests.
+# The python that CMake found for the tests; the generator needs nothing beside it.
 python=$(sed -n 's/^V4I_PYTHON:[A-Z]*=//p' "$1/CMakeCache.txt")
 
-made_by=$(cksum tests/oracle/make_tiny_v4.py tests/tokenizer/golden/tokenizer_512.json)
-if [ "$(cat "$model/made-by" 2>/dev/null)" != "$made_by" ]; then
-  echo "demo: writing a small random model to $model"
-  rm -rf "$model"
-  mkdir -p "$model"
-  "$python" tests/oracle/make_tiny_v4.py "$model" 7 >/dev/null
-  cp tests/tokenizer/golden/tokenizer_512.json "$model/tokenizer.json"
-  echo "$made_by" >"$model/made-by"
-fi
+# The first of the seeds "demo story N", never trained on.
+story='Story: Tomas went to the tavern. Mara went to the barn. Esme walked to the bakery. The lantern was at the barn. The candle was at the bakery. The lantern was taken by Mara. The candle was taken by Esme. Tomas went to the market. Tomas went to the tavern. Mara walked to the tavern. The candle stayed at the bakery.'
+question='Where is the lantern?'
 
-show() { echo; echo "\$ $*"; "$@"; }
-show "$command" inspect "$model"
-show "$command" run "$model" --prompt "Once upon a time" --max-tokens 48
 echo
-echo "The model above has random weights: its text is noise, and is meant to be."
-echo "With an official DeepSeek-V4 checkpoint:  $command chat path/to/DeepSeek-V4-Flash"
+echo "A story, and a question about it:"
+echo
+echo "  $story" | fold -s -w 96 | sed '2,$s/^/  /'
+echo "  $question"
+echo
+echo "\$ $command run $model --chat --greedy --stats --prompt '...'"
+"$command" run "$model" --chat --greedy --max-tokens 60 --stats --prompt "$story
+
+$question"
+
+mkdir -p "${long%/*}"
+(cd examples/nano && PYTHONDONTWRITEBYTECODE=1 "$python" -m data.demo) >"$long"
+echo
+echo "A code, told 16,000 tokens before it is asked for ($long):"
+echo
+echo "  $(grep -o 'The code of the tower is [0-9]*\.' "$long") ... $(tail -n 1 "$long")"
+echo
+echo "\$ $command run $model --chat --greedy --stats --prompt-file $long"
+"$command" run "$model" --chat --greedy --max-tokens 20 --stats --prompt-file "$long"
+
+cat <<EOF
+
+SCORES
+
+Next:
+  $command chat $model --greedy          talk with it; paste a story, then ask
+  $command inspect $model                what is in the files
+  $command bench $model                  how fast it is on this machine
+  $command chat path/to/DeepSeek-V4-Flash   the same, with an official checkpoint
+EOF

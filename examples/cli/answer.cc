@@ -12,13 +12,14 @@ namespace {
 constexpr std::uint64_t kBarTokens = 64;
 
 std::int32_t draw_bar(std::int32_t, std::uint64_t done, std::uint64_t total, void*) {
-  if (total < kBarTokens) return 0;
+  const bool live = stderr_is_terminal();  // else the full bar only, on a line that stays
+  if (total < kBarTokens || (!live && done < total)) return 0;
   constexpr int kWidth = 40;
   const int full = static_cast<int>(done * kWidth / total);
-  std::fprintf(stderr, "\r  prompt [%-*.*s] %llu/%llu", kWidth, full,
+  std::fprintf(stderr, "%s  prompt [%-*.*s] %llu/%llu%s", live ? "\r" : "", kWidth, full,
                "########################################", static_cast<unsigned long long>(done),
-               static_cast<unsigned long long>(total));
-  if (done >= total) std::fprintf(stderr, "\r%70s\r", "");
+               static_cast<unsigned long long>(total), live ? "" : "\n");
+  if (live && done >= total) std::fprintf(stderr, "\r%70s\r", "");
   std::fflush(stderr);
   return 0;
 }

@@ -12,7 +12,7 @@ struct Args {
   ModelArgs model;
   SampleArgs sample;
   std::string prompt, file;
-  bool chat = false, special = false, json = false;
+  bool chat = false, special = false, json = false, stats = false;
   int logprobs = 0;
 };
 
@@ -47,20 +47,41 @@ Json logprobs_json(const Args& a, const v4infer::Model& model, v4infer::Session&
               {"top", std::move(top)}};
 }
 
+// What a person asks next: how fast, and how much memory.
+void print_stats(const Opened& opened, const v4infer::Session& session, const Answer& answer) {
+  const v4i_session_info info = take(session.info());
+  const v4i_memory_stats memory = take(opened.engine.memory());
+  const double kv = static_cast<double>(info.kv_device_bytes + info.kv_host_bytes);
+  const double per_token = info.position == 0 ? 0 : kv / static_cast<double>(info.position);
+  const auto bytes = [](std::uint64_t n) { return human_bytes(static_cast<double>(n)); };
+  std::fprintf(stderr, "[%s]\n", speed_text(answer).c_str());
+  std::fprintf(stderr, "[KV of %llu tokens: %s, %.0f bytes per token]\n",
+               static_cast<unsigned long long>(info.position), human_bytes(kv).c_str(), per_token);
+  std::fprintf(
+      stderr,
+      "[memory: file %s mapped, weights %s, KV %s, scratch %s, peak %s; opened in %.2f s]\n",
+      bytes(take(opened.model.info()).file_bytes).c_str(), bytes(memory.host_weights).c_str(),
+      bytes(memory.host_kv).c_str(), bytes(memory.host_scratch).c_str(),
+      bytes(memory.host_peak).c_str(), opened.seconds);
+}
+
 void run(const Args& a) {
   const Opened opened = open_model(a.model);
   v4infer::Session session = new_session(opened.model, a.sample);
   append_prompt(a, opened.model, session);
   Json logprobs = Json::array();
-  const Answer answer =
-      write_answer(session, a.sample, !a.json && stderr_is_terminal(), [&](const v4i_step& step) {
+  const Answer answer = write_answer(
+      session, a.sample, !a.json && (a.stats || stderr_is_terminal()), [&](const v4i_step& step) {
         if (!a.json) print_text({step.text, step.text_len});
         if (a.logprobs > 0 && step.token_count > 0)
           logprobs.push_back(logprobs_json(a, opened.model, session, step));
       });
   if (!a.json) {
     print_text("\n");
-    if (stderr_is_terminal()) std::fprintf(stderr, "[%s]\n", speed_text(answer).c_str());
+    if (a.stats)
+      print_stats(opened, session, answer);
+    else if (stderr_is_terminal())
+      std::fprintf(stderr, "[%s]\n", speed_text(answer).c_str());
     for (const Json& l : logprobs) print_json(l);
     return;
   }
@@ -84,6 +105,7 @@ void add_run(CLI::App& app) {
   c->add_flag("--special", args->special, "special tokens written in the prompt are meant");
   c->add_option("--logprobs", args->logprobs, "show this many likely tokens for each chosen one")
       ->check(CLI::Range(0, 1000));
+  c->add_flag("--stats", args->stats, "say how fast it was and what memory it took, on stderr");
   c->add_flag("--json", args->json, "one JSON object on stdout");
   c->callback([args, prompt, file] {
     if (prompt->count() + file->count() == 0) throw CLI::RequiredError("--prompt or --prompt-file");

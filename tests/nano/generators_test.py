@@ -10,68 +10,72 @@ from data import build, lists, recall, render, tools, worlds
 
 def replay(lines):
     """The village as its sentences tell it, read without the generator's state."""
-    where, been, holder, lies, said = {}, {}, {}, {}, []
+    where, been, holder, lies, said, order = {}, {}, {}, {}, [], []
     for line in lines:
-        if m := re.fullmatch(r"(\w+) (?:went|walked|moved) to the (\w+)\.", line):
+        if m := re.fullmatch(r"(\w+) (?:went|walked) to the (\w+)\.", line):
             assert where.get(m[1]) != m[2], line
             where[m[1]] = m[2]
             been.setdefault(m[1], []).append(m[2])
-        elif m := re.fullmatch(r"(\w+) took the (\w+)\.", line):
-            assert m[2] not in holder and lies.get(m[2], where[m[1]]) == where[m[1]], line
-            holder[m[2]] = m[1]
-            lies.pop(m[2], None)
-        elif m := re.fullmatch(r"(\w+) put down the (\w+)\.", line):
-            assert holder.pop(m[2]) == m[1], line
-            lies[m[2]] = where[m[1]]
-        elif m := re.fullmatch(r"(\w+) gave the (\w+) to (\w+)\.", line):
-            assert holder[m[2]] == m[1] and where[m[1]] == where[m[3]], line
-            holder[m[2]] = m[3]
+        elif m := re.fullmatch(r"The (\w+) was at the (\w+)\.", line):
+            assert m[1] not in holder and m[1] not in lies, line
+            lies[m[1]] = m[2]
+            order.append(m[1])
+        elif m := re.fullmatch(r"The (\w+) was taken by (\w+)\.", line):
+            assert m[1] not in holder and lies.pop(m[1]) == where[m[2]], line
+            holder[m[1]] = m[2]
+        elif m := re.fullmatch(r"The (\w+) stayed at the (\w+)\.", line):
+            assert where[holder.pop(m[1])] == m[2], line
+            lies[m[1]] = m[2]
+        elif m := re.fullmatch(r"The (\w+) was given to (\w+)\.", line):
+            assert where[holder[m[1]]] == where[m[2]] and holder[m[1]] != m[2], line
+            holder[m[1]] = m[2]
         else:
             m = re.fullmatch(r'(\w+) said to (\w+): "(.+)"\.', line)
             assert m, line
             said.append(m.groups())
-    return where, been, holder, lies, said
+    return where, been, holder, lies, said, order
 
 
 def expected(question, lines):
     """The answer to a question, from the replayed sentences."""
-    where, been, holder, lies, said = replay(lines)
+    where, been, holder, lies, said, order = replay(lines)
     if m := re.fullmatch(r"Where is (\w+)\?", question):
-        return f"{m[1]} is at the {where[m[1]]}."
+        return f"Now {m[1]} is at the {where[m[1]]}."
     if m := re.fullmatch(r"Where was (\w+) before the (\w+)\?", question):
         assert been[m[1]][-1] == m[2]
-        return f"{m[1]} was at the {been[m[1]][-2]}."
+        return f"Before, {m[1]} was at the {been[m[1]][-2]}."
     if m := re.fullmatch(r"Who has the (\w+)\?", question):
-        return f"{holder[m[1]]} has the {m[1]}."
+        return f"The {m[1]} is now with {holder[m[1]]}."
     if m := re.fullmatch(r"Where is the (\w+)\?", question):
-        return f"The {m[1]} is at the {where[holder[m[1]]] if m[1] in holder else lies[m[1]]}."
+        who = holder.get(m[1])
+        return f"The {m[1]} is now with {who}. Now {who} is at the {where[who]}." if who else f"The {m[1]} is at the {lies[m[1]]}."
     if m := re.fullmatch(r"What did (\w+) say to (\w+)\?", question):
         (topic,) = [t for a, b, t in said if (a, b) == (m[1], m[2])]
-        return f'{m[1]} said: "{topic}".'
+        return f'Then {m[1]} said to {m[2]}: "{topic}".'
     if m := re.fullmatch(r"Who said that (.+)\?", question):
         (who,) = [a for a, _, t in said if t == m[1]]
-        return f"{who} said that."
+        return f"It was {who}."
     if m := re.fullmatch(r"How many people are at the (\w+)\?", question):
         n = sum(p == m[1] for p in where.values())
-        return ("One person is" if n == 1 else f"{worlds.NUMBERS[n].capitalize()} people are") + f" at the {m[1]}."
+        return "Now " + ", ".join(f"{p} is at the {where[p]}" for p in been) + f": {worlds.NUMBERS[n]} at the {m[1]}."
     if m := re.fullmatch(r"How many things does (\w+) have\?", question):
         n = sum(p == m[1] for p in holder.values())
-        return f"{m[1]} has {worlds.NUMBERS[n]} thing{'' if n == 1 else 's'}."
+        return "Now " + ", ".join(f"the {t} is now with {holder[t]}" for t in order if t in holder) + f": {worlds.NUMBERS[n]} with {m[1]}."
     m = re.fullmatch(r"Where did (\w+) go first\?", question)
-    return f"{m[1]} first went to the {been[m[1]][0]}."
+    return f"First {m[1]} went to the {been[m[1]][0]}."
 
 
 def test_worlds():
-    """the answer to each of 1,500 village questions follows from the story's sentences alone"""
+    """the answer to each of 1,200 village questions follows from the story's sentences alone"""
     r, kinds = random.Random("test worlds"), {}
-    for _ in range(600):
-        e = worlds.example(r)
+    for i in range(400):
+        e = worlds.example(r, sorted(worlds.QUESTIONS)[i % 8], 1) if i < 200 else worlds.example(r)
         talk = [m for m in e["messages"] if m["role"] != "system"]
         for name, ask, answer in zip(e["kinds"], talk[::2], talk[1::2]):
             kinds[name] = kinds.get(name, 0) + 1
             question = ask["content"].split("\n\n")[-1]
-            assert answer["content"] == expected(question, e["lines"]), (question, e["lines"])
-    assert set(kinds) == set(worlds.QUESTIONS) and sum(kinds.values()) > 1400, kinds
+            assert answer["content"] == expected(question, e["lines"]), (question, answer, e["lines"])
+    assert set(kinds) == set(worlds.QUESTIONS) and sum(kinds.values()) > 1200, kinds
 
 
 def test_seeds():
@@ -83,14 +87,18 @@ def test_seeds():
 
 
 def test_recall():
-    """exactly one notice names the asked key, and it has the answer"""
+    """exactly one notice names each asked key, and it has the answer; the first is far enough"""
     r = random.Random("test recall")
-    for size in (100, 3000, 20000):
-        e = recall.example(r, size)
-        text, question = e["messages"][0]["content"].split("\n\n")
-        key = re.fullmatch(r"What is the code of the (.+)\?", question)[1]
-        assert re.findall(rf"The code of the {key} is (\d{{4}})\.", text) == [e["answer"]]
-        assert len(text) - text.index(f"of the {key} is") >= size
+    for size in (0, 100, 3000, 20000):
+        e = recall.example(r, size, 9, 5)
+        talk = [m["content"] for m in e["messages"]]
+        text, talk[0] = talk[0].split("\n\n")
+        asked = [re.fullmatch(r"What is the code of the (.+)\?", q)[1] for q in talk[::2]]
+        for key, answer in zip(asked, talk[1::2]):
+            (code,) = re.findall(rf"The code of the {key} is (\d\d)\.", text)
+            assert answer == f"The code of the {key} is {code}."
+        assert len(set(asked)) == 5
+        assert len(text) - text.index(f"of the {asked[0]} is") >= size
 
 
 def test_lists():
@@ -100,14 +108,12 @@ def test_lists():
         ask, answer = (m["content"] for m in lists.example(r)["messages"])
         head, items = ask.split(": ")[0], ask.split(": ")[1].split(", ")
         seen.add(head)
-        got = answer.split(", ")
+        got = answer.split(": ")[-1].split(", ")
         if head == "Reverse this list":
             assert got == items[::-1]
         elif head == "Sort this list":
             assert sorted(got) == sorted(items) and \
-                all(int(a) <= int(b) if a.isdigit() else a <= b for a, b in zip(got, got[1:]))
-        elif head == "Keep the even numbers":
-            assert got == ([i for i in items if i[-1] in "02468"] or ["none"])
+                all(int(a) <= int(b) for a, b in zip(got, got[1:]))
         elif head == "Repeat this list":
             assert got == items
     assert len(seen) == len(lists.TASKS)

@@ -1,39 +1,38 @@
 """Copying and transforming lists."""
 import random
 
-WORDS = ("apple river stone cloud table green seven music window paper garden silver morning bottle winter pencil "
-         "island engine butter castle ladder mirror orange pepper rabbit saddle ticket valley wallet yellow").split()
+WORDS = ("apple river stone cloud table green seven music window paper garden silver morning bottle winter "
+         "island engine butter ladder mirror orange rabbit ticket valley").split()
 
 
 def numbers(r: random.Random) -> list[str]:
-    return [str(r.randint(0, 99)) for _ in range(r.randint(2, 12))]
+    return [str(n) for n in r.sample(range(10, 100), r.randint(2, 8))]
 
 
 def words(r: random.Random) -> list[str]:
-    return r.sample(WORDS, r.randint(2, 10))
+    return r.sample(WORDS, r.randint(2, 8))
 
 
 def join(items: list[str]) -> str:
     return ", ".join(items)
 
 
-TASKS = {  # name: (how it is asked, what is done, whether it is for numbers only)
-    "copy": ("Repeat this list: {}", list, False),
-    "reverse": ("Reverse this list: {}", lambda x: x[::-1], False),
-    "sort": ("Sort this list: {}", lambda x: sorted(x, key=lambda i: (int(i), i) if i.isdigit() else (0, i)), False),
-    "first": ("What is the first item of: {}", lambda x: x[:1], False),
-    "last": ("What is the last item of: {}", lambda x: x[-1:], False),
-    "even": ("Keep the even numbers: {}", lambda x: [i for i in x if int(i) % 2 == 0] or ["none"], True),
-    "upper": ("Write in capitals: {}", lambda x: [i.upper() for i in x], False),
-    "count": ("How many items are in: {}", lambda x: [str(len(x))], False),
-}
+TASKS = {  # name: (how it is asked, what is done, how it is said)
+    "copy": ("Repeat this list: {}", list, "The list: {}"),
+    "reverse": ("Reverse this list: {}", lambda x: x[::-1], "Reversed: {}"),
+    "sort": ("Sort this list: {}", lambda x: sorted(x, key=int), "Sorted: {}"),
+    "first": ("What is the first item of: {}", lambda x: x[:1], "It is {}"),
+    "last": ("What is the last item of: {}", lambda x: x[-1:], "It is {}"),
+    "count": ("How many items are in: {}", lambda x: [str(len(x))], "There are {}")}
 
 
-def example(r: random.Random) -> dict:
-    name = r.choice(sorted(TASKS))
-    form, do, numeric = TASKS[name]
-    items = numbers(r) if numeric or r.random() < 0.5 else words(r)
-    return {"messages": [{"role": "user", "content": form.format(join(items))},
-                         {"role": "assistant", "reasoning": f"The list is {join(items)}.",
-                          "content": join(do(items))}],
-            "thinking": r.random() < 0.15}
+def example(r: random.Random, turns: int = 1) -> dict:
+    messages = []
+    for _ in range(turns):
+        name = r.choice((*sorted(TASKS), "copy", "reverse"))
+        form, do, say = TASKS[name]
+        items = numbers(r) if name == "sort" or r.random() < 0.5 else words(r)
+        messages += [{"role": "user", "content": form.format(join(items))},
+                     {"role": "assistant", "reasoning": f"The list is {join(items)}.",
+                      "content": say.format(join(do(items)))}]
+    return {"messages": messages, "thinking": r.random() < 0.1}

@@ -3,7 +3,7 @@ import random
 
 from . import recall, worlds
 
-CITIES = "Paris Oslo Lima Cairo Delhi Tokyo Rome Quito Dakar Hanoi Sofia Turin Perth Kyoto Bergen Malaga".split()
+CITIES = "Paris Oslo Lima Cairo Delhi Rome Hanoi Perth".split()
 
 
 def tool(name: str, description: str, **parameters: tuple[str, str]) -> dict:
@@ -19,7 +19,7 @@ TOOLS = {t["function"]["name"]: t for t in (
     tool("set_timer", "Start a timer", minutes=("integer", "Minutes to wait")),
     tool("move_to", "Walk to a place of the village", place=("string", "Name of the place")),
     tool("give_item", "Give something to somebody", item=("string", "The thing"), person=("string", "Who gets it")),
-    tool("open_lock", "Open a lock with its code", lock=("string", "Which lock"), code=("string", "Four digits")),
+    tool("open_lock", "Open a lock with its code", lock=("string", "Which lock"), code=("string", "Two digits")),
     tool("set_light", "Switch a light", room=("string", "Which room"), on=("boolean", "true for on")))}
 
 
@@ -39,7 +39,7 @@ def request(r: random.Random, name: str) -> tuple[str, dict]:
         return r.choice((f"Give the {thing} to {who}.", f"{who} needs the {thing}. Hand it over.")), \
             {"item": thing, "person": who}
     if name == "open_lock":
-        key, code = recall.keys(r, 1)[0], "".join(r.choice("0123456789") for _ in range(4))
+        key, code = recall.keys(r, 1)[0], f"{r.randint(10, 99)}"
         return r.choice((f"Open the {key} with {code}.", f"The code of the {key} is {code}. Open it.")), \
             {"lock": key, "code": code}
     room, on = r.choice(worlds.PLACES), r.random() < 0.5
@@ -54,17 +54,22 @@ def result_of(r: random.Random, name: str, arguments: dict) -> tuple[str, str]:
     return '{"ok": true}', "Done."
 
 
-def example(r: random.Random, only_call: bool = False) -> dict:
-    """A system prompt with two to four tools; a call, and sometimes its result and the answer."""
+def example(r: random.Random, only_call: bool = False, turns: int = 1) -> dict:
+    """A system prompt with two to four tools; calls, and sometimes their results and answers.
+
+    `name` and `arguments` are those of the last call.
+    """
     offered = r.sample(sorted(TOOLS), r.randint(2, 4))
-    name = r.choice(offered)
-    text, arguments = request(r, name)
-    messages = [{"role": "system", "content": "You help in the village."}, {"role": "user", "content": text},
-                {"role": "assistant", "reasoning": f"I use {name}.", "content": "",
-                 "calls": [{"name": name, "arguments": arguments}]}]
-    if not only_call and r.random() < 0.5:
-        result, answer = result_of(r, name, arguments)
-        messages += [{"role": "tool", "content": result},
-                     {"role": "assistant", "reasoning": "The tool answered.", "content": answer}]
-    return {"messages": messages, "tools": [TOOLS[n] for n in offered], "thinking": r.random() < 0.3,
+    messages: list[dict] = [{"role": "system", "content": "You help in the village."}]
+    for turn in range(turns):
+        name = r.choice(offered)
+        text, arguments = request(r, name)
+        messages += [{"role": "user", "content": text},
+                     {"role": "assistant", "reasoning": f"I use {name}.", "content": "",
+                      "calls": [{"name": name, "arguments": arguments}]}]
+        if turn < turns - 1 or not only_call and r.random() < 0.5:
+            result, answer = result_of(r, name, arguments)
+            messages += [{"role": "tool", "content": result},
+                         {"role": "assistant", "reasoning": "The tool answered.", "content": answer}]
+    return {"messages": messages, "tools": [TOOLS[n] for n in offered], "thinking": r.random() < 0.15,
             "name": name, "arguments": arguments}

@@ -7,15 +7,11 @@ the answers from the text alone.
 import random
 from dataclasses import dataclass, field
 
-PEOPLE = ("Mara Tomas Edda Jory Lena Pavel Rosa Wim Alba Bren Cora Dirk Esme Finn Greta Hugo Ines Jonas Kaya Liam "
-          "Nora Otto Petra Quinn Runa Sven Tilda Ulf Vera Yann").split()
-PLACES = ("mill forge bakery harbour chapel tavern orchard well market stable barn bridge garden school tower "
-          "meadow smithy quarry brewery library").split()
-THINGS = ("lantern rope apple bucket knife letter coin basket candle hammer ring flute blanket map loaf kettle "
-          "book shovel feather bell").split()
-TOPICS = ("the roof leaks|the fair is on Sunday|the bridge is closed|a storm is coming|the bread is fresh|"
-          "the cat is missing|the river is high|the bell is broken|a guest arrives tonight|the hay is dry|"
-          "the road is muddy|the apples are ripe|the goat ran away|the ferry is late|the stove is cold").split("|")
+PEOPLE = "Mara Tomas Edda Jory Lena Pavel Rosa Wim Alba Bren Cora Dirk Esme Finn Greta Hugo".split()
+PLACES = "mill forge bakery harbour chapel tavern orchard well market stable barn bridge".split()
+THINGS = "lantern rope apple bucket knife letter coin basket candle hammer ring flute".split()
+TOPICS = ("the roof leaks|the fair is on Sunday|the road is closed|a storm is coming|the bread is fresh|"
+          "the cat is missing|the river is high|a guest arrives tonight|the hay is dry|the goat ran away").split("|")
 NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 
 
@@ -29,6 +25,7 @@ class World:
     said: list[tuple[str, str, str]] = field(default_factory=list)  # speaker, hearer, topic
     lines: list[str] = field(default_factory=list)
     why: dict[str, str] = field(default_factory=dict)          # person or thing -> last sentence
+    things: list[str] = field(default_factory=list)            # in the order of the story
 
     def tell(self, line: str, *about: str) -> None:
         self.lines.append(line)
@@ -40,7 +37,7 @@ def go(w: World, r: random.Random, who: str, places: list[str]) -> None:
     place = r.choice([p for p in places if p != w.where.get(who)])
     w.where[who] = place
     w.been.setdefault(who, []).append(place)
-    verb = r.choice(("went to", "walked to", "moved to"))
+    verb = r.choice(("went to", "walked to"))
     w.tell(f"{who} {verb} the {place}.", who)
 
 
@@ -48,22 +45,22 @@ def handle(w: World, r: random.Random, who: str, things: list[str]) -> bool:
     """Takes, drops or gives something, if that is possible."""
     own = [t for t in things if w.holder.get(t) == who]
     here = w.where[who]
-    found = [t for t in things if t not in w.holder and w.lies.get(t, here) == here]
+    found = [t for t in things if w.lies.get(t) == here]
     near = [p for p in w.where if p != who and w.where[p] == here]
     if own and near and r.random() < 0.5:
         thing, other = r.choice(own), r.choice(near)
         w.holder[thing] = other
-        w.tell(f"{who} gave the {thing} to {other}.", thing)
-    elif own and r.random() < 0.5:
+        w.tell(f"The {thing} was given to {other}.", thing)
+    elif own and r.random() < 0.3:
         thing = r.choice(own)
         del w.holder[thing]
         w.lies[thing] = here
-        w.tell(f"{who} put down the {thing}.", thing)
+        w.tell(f"The {thing} stayed at the {here}.", thing)
     elif found:
         thing = r.choice(found)
         w.holder[thing] = who
-        w.lies.pop(thing, None)
-        w.tell(f"{who} took the {thing}.", thing)
+        del w.lies[thing]
+        w.tell(f"The {thing} was taken by {who}.", thing)
     else:
         return False
     return True
@@ -84,15 +81,19 @@ def say(w: World, r: random.Random, people: list[str]) -> bool:
 
 
 def simulate(r: random.Random, events: int) -> World:
-    """A world of 2 to 6 people; each is somewhere before anything else happens to them."""
+    """A world of 2 to 5 people; people come first, then things, then `events` more sentences."""
     w = World()
-    people = r.sample(PEOPLE, r.randint(2, 6))
-    places, things = r.sample(PLACES, r.randint(3, 6)), r.sample(THINGS, r.randint(2, 5))
+    people = r.sample(PEOPLE, r.randint(2, 5 if events > 6 else 3))
+    places, things = r.sample(PLACES, r.randint(3, 5)), r.sample(THINGS, r.randint(1, 4 if events > 6 else 2))
     for who in people:
         go(w, r, who, places)
-    while len(w.lines) < max(events, len(people)):
+    w.things = things
+    for thing in things:
+        w.lies[thing] = r.choice(sorted(w.where.values()) if r.random() < 0.7 else places)
+        w.tell(f"The {thing} was at the {w.lies[thing]}.", thing)
+    for _ in range(events):
         who, kind = r.choice(people), r.random()
-        if kind < 0.4 or not (say(w, r, people) if kind > 0.8 else handle(w, r, who, things)):
+        if not (say(w, r, people) if kind < 0.2 else handle(w, r, who, things)):
             go(w, r, who, places)
     return w
 
@@ -102,7 +103,7 @@ QA = tuple[str, str, str]  # question, reasoning, answer
 
 def where_person(w: World, r: random.Random) -> QA:
     who = r.choice(sorted(w.where))
-    return f"Where is {who}?", w.why[who], f"{who} is at the {w.where[who]}."
+    return f"Where is {who}?", w.why[who], f"Now {who} is at the {w.where[who]}."
 
 
 def where_before(w: World, r: random.Random) -> QA | None:
@@ -112,24 +113,23 @@ def where_before(w: World, r: random.Random) -> QA | None:
     who = r.choice(many)
     old, new = w.been[who][-2:]
     return (f"Where was {who} before the {new}?", f"{who} was at: " + ", ".join(w.been[who]) + ".",
-            f"{who} was at the {old}.")
+            f"Before, {who} was at the {old}.")
 
 
 def who_has(w: World, r: random.Random) -> QA | None:
     if not w.holder:
         return None
     thing = r.choice(sorted(w.holder))
-    return f"Who has the {thing}?", w.why[thing], f"{w.holder[thing]} has the {thing}."
+    return f"Who has the {thing}?", w.why[thing], f"The {thing} is now with {w.holder[thing]}."
 
 
 def where_thing(w: World, r: random.Random) -> QA | None:
-    known = sorted(w.holder) + sorted(w.lies)
-    if not known:
-        return None
-    thing = r.choice(known)
+    """The holder is named before the place: two steps, each of which can be looked up."""
+    thing = r.choice(sorted(w.holder) + sorted(w.lies))
     if thing in w.holder:
         who = w.holder[thing]
-        return f"Where is the {thing}?", f"{w.why[thing]} {w.why[who]}", f"The {thing} is at the {w.where[who]}."
+        return (f"Where is the {thing}?", f"{w.why[thing]} {w.why[who]}",
+                f"The {thing} is now with {who}. Now {who} is at the {w.where[who]}.")
     return f"Where is the {thing}?", f"{w.why[thing]}", f"The {thing} is at the {w.lies[thing]}."
 
 
@@ -139,31 +139,33 @@ def who_said(w: World, r: random.Random) -> QA | None:
     a, b, topic = r.choice(w.said)
     line = f'{a} said to {b}: "{topic}".'
     if r.random() < 0.5:
-        return f"What did {a} say to {b}?", line, f'{a} said: "{topic}".'
-    return f"Who said that {topic}?", line, f"{a} said that."
+        return f"What did {a} say to {b}?", line, f'Then {line}'
+    return f"Who said that {topic}?", line, f"It was {a}."
 
 
 def count_people(w: World, r: random.Random) -> QA:
+    """Everybody is placed in the answer, then those at the place are counted."""
     place = r.choice(sorted(set(w.where.values())))
-    there = [p for p in w.been if w.where[p] == place]
-    n = len(there)
-    people = "one person is" if n == 1 else f"{NUMBERS[n]} people are"
-    return (f"How many people are at the {place}?", f"At the {place}: " + ", ".join(there) + ".",
-            f"{people.capitalize()} at the {place}.")
+    n = sum(p == place for p in w.where.values())
+    return (f"How many people are at the {place}?", " ".join(w.why[p] for p in w.been),
+            "Now " + ", ".join(f"{p} is at the {w.where[p]}" for p in w.been) + f": {NUMBERS[n]} at the {place}.")
 
 
-def count_things(w: World, r: random.Random) -> QA:
-    who = r.choice(sorted(w.where))
-    own = sorted(t for t, p in w.holder.items() if p == who)
-    listed = ", ".join("the " + t for t in own) or "nothing"
-    return (f"How many things does {who} have?", f"{who} has {listed}.",
-            f"{who} has {NUMBERS[len(own)]} thing{'' if len(own) == 1 else 's'}.")
+def count_things(w: World, r: random.Random) -> QA | None:
+    """Every thing that somebody has is named with its holder, then those of one person are counted."""
+    if not w.holder:
+        return None
+    who = r.choice(sorted(set(w.holder.values())))
+    held = [t for t in w.things if t in w.holder]
+    n = sum(p == who for p in w.holder.values())
+    return (f"How many things does {who} have?", " ".join(w.why[t] for t in held),
+            "Now " + ", ".join(f"the {t} is now with {w.holder[t]}" for t in held) + f": {NUMBERS[n]} with {who}.")
 
 
 def first_place(w: World, r: random.Random) -> QA:
     who = r.choice(sorted(w.been))
     return (f"Where did {who} go first?", f"{who} was at: " + ", ".join(w.been[who]) + ".",
-            f"{who} first went to the {w.been[who][0]}.")
+            f"First {who} went to the {w.been[who][0]}.")
 
 
 QUESTIONS = {"where_person": where_person, "where_before": where_before, "who_has": who_has,
@@ -173,20 +175,29 @@ SYSTEM = ("You live in the village. Answer from what happened.",
           "You are a villager. Use only the story.", "Answer questions about the story.")
 
 
-def example(r: random.Random, kind: str | None = None, turns: int = 0) -> dict:
-    """A chat about one world; `kinds` and `lines` are for the scorer and the tests."""
-    w = simulate(r, r.choice((4, 6, 8, 12, 16, 24, 32)))
+def example(r: random.Random, kind: str | None = None, turns: int = 0, events: int | None = None) -> dict:
+    """A chat about one world; `kinds` and `lines` are for the scorer and the tests.
+
+    In a chat of several turns no question is asked twice.
+    """
+    w = simulate(r, r.choice((1, 2, 4, 6, 8, 12, 16, 24)) if events is None else events)
     story = " ".join(w.lines)
-    messages = [{"role": "system", "content": r.choice(SYSTEM)}] if r.random() < 0.7 else []
+    messages = [{"role": "system", "content": r.choice(SYSTEM)}] if r.random() < 0.3 else []
     kinds: list[str] = []
-    for turn in range(turns or r.randint(1, 4)):
-        found = None
-        while found is None:
-            name = kind or r.choice(sorted(QUESTIONS))
-            found = QUESTIONS[name](w, r)
-            name, kind = name, None if found is None else kind
+    asked: set[str] = set()
+    turns = turns or r.randint(4, 8)
+    for _ in range(4 * turns):
+        name = kind or r.choice(sorted(QUESTIONS))
+        found = QUESTIONS[name](w, r)
+        if found is None or found[0] in asked:
+            continue
         question, reasoning, answer = found
-        messages.append({"role": "user", "content": question if turn else f"{story}\n\n{question}"})
+        messages.append({"role": "user", "content": question if asked else f"Story: {story}\n\n{question}"})
         messages.append({"role": "assistant", "reasoning": reasoning, "content": answer})
+        asked.add(question)
         kinds.append(name)
-    return {"messages": messages, "thinking": r.random() < 0.3, "kinds": kinds, "lines": w.lines}
+        if len(kinds) == turns:
+            break
+    if not kinds:  # nothing of this kind can be asked here
+        return example(r, kind, turns, events)
+    return {"messages": messages, "thinking": r.random() < 0.15, "kinds": kinds, "lines": w.lines}

@@ -18,7 +18,7 @@ from data import build, recall, tools, worlds
 
 from . import engine
 
-DISTANCES = {1024: 100, 4096: 100, 16384: 40, 65536: 10}  # tokens: how many
+DISTANCES = {1024: 100, 4096: 50, 16384: 20, 65536: 5}  # tokens: how many
 WANTED = {"questions": 0.95, "recall 1024": 0.95, "recall 4096": 0.95, "recall 16384": 0.95, "recall 65536": 0.80,
           "tool calls": 0.90}
 QUICK = 20  # --quick: one in so many, and no distance above 4096
@@ -111,12 +111,15 @@ def losses(library: str, path: str, count: int, threads: int) -> dict[str, float
 
 def score(a: argparse.Namespace) -> dict:
     model, scores, part = engine.Model(a.library, a.model, engine.NATIVE, a.threads), {}, QUICK if a.quick else 1
-    kinds = run(model, questions(500 // part), right_answer, 40)
+    kinds = run(model, questions(500 // part), right_answer, 80)
     scores["questions"] = [sum(x) for x in zip(*kinds.values())]
-    for tokens, count in DISTANCES.items():
-        if not (a.quick and tokens > 4096):
-            scores.update(run(model, recalls(model, tokens, max(1, count // part)), right_answer, 12))
+    print(scores, kinds, flush=True)
     scores.update(run(model, calls(200 // part), right_call, 160))
+    counts = dict(zip(DISTANCES, a.recall)) if a.recall else DISTANCES
+    for tokens, count in counts.items():
+        if count and not (a.quick and tokens > 4096):
+            scores.update(run(model, recalls(model, tokens, max(1, count // part)), right_answer, 16))
+            print(scores, flush=True)
     model.close()
     return {"scores": scores, "questions_by_kind": kinds, "loss": losses(a.library, a.model, 20 // min(part, 10), a.threads)}
 
@@ -144,6 +147,7 @@ def main() -> None:
     p.add_argument("library")
     p.add_argument("model")
     p.add_argument("--quick", action="store_true", help="a twentieth of everything, nothing beyond 4k")
+    p.add_argument("--recall", type=int, nargs=4, help="texts of 1k, 4k, 16k, 64k tokens")
     p.add_argument("--threads", type=int, default=0)
     p.add_argument("--report", help="what train/measure.py wrote")
     p.add_argument("--out", help="write everything as JSON too")

@@ -2,6 +2,7 @@
 import torch
 from torch import Tensor, nn
 
+from . import fused
 from .compress import Compressor, Indexer, index_loss
 from .config import WINDOW, Config
 from .layers import Norm, Weight, frequencies, head_norm, rope
@@ -15,11 +16,16 @@ def window_keys(kv: Tensor, b: Batch) -> tuple[Tensor, Tensor]:
         x = x.unflatten(1, (-1, WINDOW))
         before = torch.cat((torch.full_like(x[:, :1], fill), x[:, :-1]), 1)
         return torch.cat((before, x), 2)
-    doc = b.doc.unflatten(1, (-1, WINDOW))
+    doc, pos = (t.unflatten(1, (-1, WINDOW)) for t in (b.doc, b.pos))
     i = torch.arange(WINDOW, device=kv.device)[:, None]
     k = torch.arange(2 * WINDOW, device=kv.device)[None]
     near = (k > i) & (k <= i + WINDOW)  # key k is token k - 128 of the chunk
-    return pairs(kv, 0), near & (doc[..., None] == pairs(b.doc, -3)[:, :, None])
+    same = doc[..., None] == pairs(b.doc, -3)[:, :, None]
+    close = pos[..., None] - pairs(b.pos, 0)[:, :, None] < WINDOW  # matters where a position jumps
+    return pairs(kv, 0), near & same & close
+
+
+MASKED_ROWS = 1024  # up to so many rows, a mask is faster than a list of rows per query
 
 
 class Attention(nn.Module):
@@ -28,6 +34,7 @@ class Attention(nn.Module):
     def __init__(self, c: Config, ratio: int):
         super().__init__()
         self.c, self.ratio, width, d = c, ratio, c.hidden_size, c.head_dim
+        self.watch = True  # the indexer learns
         heads, groups = c.num_attention_heads, c.o_groups
         self.attn_sink = nn.Parameter(torch.zeros(heads))
         self.wq_a, self.q_norm = Weight("fp8", c.q_lora_rank, width), Norm(c.q_lora_rank, c.rms_norm_eps)
@@ -47,10 +54,15 @@ class Attention(nn.Module):
         keys = self.compressor(x, b, rows, self.freq, num)
         if self.ratio != 4:
             return keys, visible(b, rows), None
+        if not (select or self.watch):
+            return keys, visible(b, rows), None
         q, k, w = self.indexer.project(x, qr, b, rows, self.freq, num)
         if not select:
-            return keys, visible(b, rows), self.indexer.scores(q, k, w, num)
+            return keys, visible(b, rows), self.indexer.scores(q, k, w, num) if self.watch else None
         best, real = self.indexer.select(q, k, w, b, rows, num)
+        if keys.shape[1] <= MASKED_ROWS:  # the same, by a mask
+            chosen = torch.zeros(*best.shape[:2], keys.shape[1], dtype=torch.bool, device=x.device)
+            return keys, chosen.scatter(2, best, real), self.indexer.scores(q, k, w, num)
         take = lambda t: torch.stack([t[i][best[i]] for i in range(len(best))])
         return take(keys), real, self.indexer.scores(q, take(k), w, num)
 
@@ -58,6 +70,8 @@ class Attention(nn.Module):
         """Softmax over window and rows; also the heads' mean attention to the rows."""
         q = q.unflatten(1, (-1, WINDOW)) * self.c.head_dim ** -0.5
         keys, near = window_keys(kv, b)
+        if fused.usable(q) and torch.is_autocast_enabled("cpu") and (far is None or far[0].dim() == 3):
+            return self.mix_fused(q, keys, near, far, num)
         logits = torch.einsum("bcihd,bckd->bcihk", q, keys).float()
         logits = logits.masked_fill(~near[:, :, :, None], -torch.inf)
         shared = far is not None and far[0].dim() == 3
@@ -77,6 +91,21 @@ class Attention(nn.Module):
         if far is not None:
             out = out + torch.einsum(form[1], used[..., 2 * WINDOW:], rows).float()
             mass = (p[..., 2 * WINDOW:] / den[..., None]).mean(3).flatten(1, 2).detach()
+        return num.r(out / den[..., None]).flatten(1, 2), mass
+
+    def mix_fused(self, q, keys, near, far, num: Numerics) -> tuple[Tensor, Tensor | None]:
+        """The rest of mix() in fewer passes over memory; products in bf16."""
+        q, keys = q.to(torch.bfloat16), keys.to(torch.bfloat16)
+        a = torch.einsum("bcihd,bckd->bcihk", q, keys)
+        rows, see = (None, near[..., :0]) if far is None else (far[0].to(torch.bfloat16), far[1])
+        b = a[..., :0] if rows is None else torch.einsum("bcihd,bnd->bcihn", q, rows)
+        pa, pb, den = fused.Soft.apply(a, b, self.attn_sink, near, see)
+        out = torch.einsum("bcihk,bckd->bcihd", pa, keys).float()
+        mass = None
+        if rows is not None:
+            out = out + torch.einsum("bcihn,bnd->bcihd", pb, rows).float()
+            if self.watch and self.ratio == 4:
+                mass = (pb / den[..., None]).detach().mean(3).flatten(1, 2)
         return num.r(out / den[..., None]).flatten(1, 2), mass
 
     def forward(self, x: Tensor, b: Batch, num: Numerics, select: bool) -> tuple[Tensor, Tensor]:

@@ -25,8 +25,8 @@ class Config:
     q_lora_rank: int = 256
     o_groups: int = 4
     o_lora_rank: int = 128
-    index_n_heads: int = 8
-    index_head_dim: int = 64
+    index_n_heads: int = 4
+    index_head_dim: int = 128
     index_topk: int = 64
     n_routed_experts: int = 12
     num_experts_per_tok: int = 3
@@ -65,7 +65,7 @@ class Config:
 
 CONFIGS = {
     "small": Config(hidden_size=128, compress_ratios=(0, 0, 4, 128, 0), num_attention_heads=4,
-                    q_lora_rank=128, o_groups=2, index_topk=32,
+                    q_lora_rank=128, o_groups=2, index_topk=64,
                     n_routed_experts=4, num_experts_per_tok=2),
     "full": Config(),
 }

@@ -2,6 +2,7 @@
 import torch
 from torch import Tensor, nn
 
+from . import fused
 from .config import Config
 from .numerics import Numerics
 
@@ -11,6 +12,8 @@ STREAMS_IN = -1.0986  # sigma of it is 1/4: at first a block reads the mean of f
 def mixes(h: Tensor, fn: Tensor, eps: float) -> Tensor:
     """(fn . f) * rsqrt(mean f^2 + eps), f being the streams side by side; float32."""
     f = h.flatten(-2).float()
+    if fused.usable(f):
+        return nn.functional.linear(f, fn) * fused.InvRms.apply(f, eps)[..., None]
     return nn.functional.linear(f, fn) * torch.rsqrt(f.square().mean(-1, keepdim=True) + eps)
 
 
@@ -45,12 +48,16 @@ class Hyper(nn.Module):
             pre = torch.sigmoid(m[..., :n] * a[0] + b[:n]) + self.eps
             post = 2 * torch.sigmoid(m[..., n:2 * n] * a[1] + b[n:2 * n])
             comb = (m[..., 2 * n:] * a[2] + b[2 * n:]).unflatten(-1, (n, n))
+            if fused.usable(h):
+                return num.r(fused.Gather.apply(h, pre)), post, fused.Sinkhorn.apply(comb, self.iters, self.eps)
             y = (pre[..., None] * h).sum(-2)
             return num.r(y), post, sinkhorn(comb, self.iters, self.eps)
 
     def post(self, y: Tensor, h: Tensor, post: Tensor, comb: Tensor, num: Numerics) -> Tensor:
         """Streams after the sub-layer; the row of comb is the source, the column its target."""
         with torch.autocast(h.device.type, enabled=False):
+            if fused.usable(h):
+                return num.r(fused.Scatter.apply(y.float(), h, post, comb))
             return num.r(post[..., None] * y[..., None, :].float() + comb.transpose(-1, -2) @ h)
 
 

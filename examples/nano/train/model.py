@@ -4,6 +4,7 @@ embedding -> 4 equal streams -> layers of (mHC around attention, mHC around MoE)
 -> norm -> head.  Module and parameter names are those of the official checkpoint, so that
 export.py needs no table of names.
 """
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,8 @@ from .numerics import Numerics
 from .rows import Batch
 
 LOSS_CHUNK = 4096  # tokens whose logits exist at the same time
+ANSWER_SHARE = 0.35  # of tokens, about
+SAMPLED = 512  # tokens of a sampled softmax, beside those of the batch
 MTP_WEIGHT = 0.1
 INDEX_WEIGHT = 1.0
 
@@ -59,7 +62,7 @@ class Mtp(Block):
 
 @dataclass
 class Result:
-    """Of one forward pass; losses are sums weighted by Batch.weight over its sum."""
+    """Of one forward pass; losses are sums weighted by Batch.weight over a usual sum of weights."""
     loss: Tensor
     main: float
     mtp: float
@@ -110,10 +113,31 @@ class Model(nn.Module):
         main = self.head(self.norm(self.hc_head(h, num), num), num)
         return (main, self.head(self.draft(h, b, num)[0], num)) if draft else main
 
-    def token_loss(self, x: Tensor, target: Tensor, weight: Tensor, num: Numerics) -> Tensor:
+    def few(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The batch's own tokens and SAMPLED others; what to add to logits; where a token stands.
+
+        A softmax over those alone costs a tenth; the others' logits are raised by the logarithm of how many
+        tokens each stands for, so that the sum is right on average.
+        """
+        size = self.c.vocab_size
+        mine = torch.zeros(size, dtype=torch.bool, device=ids.device).index_fill(0, ids.flatten(), True)
+        rest = (~mine).nonzero()[:, 0]
+        rest = rest[torch.randint(len(rest), (SAMPLED,), device=ids.device)]
+        chosen = torch.cat((mine.nonzero()[:, 0], rest))
+        shift = torch.zeros(len(chosen), device=ids.device)
+        shift[-SAMPLED:] = math.log((size - int(mine.sum())) / SAMPLED)
+        place = mine.cumsum(0) - 1
+        return chosen, shift, place
+
+    def token_loss(self, x: Tensor, target: Tensor, weight: Tensor, num: Numerics, few=None) -> Tensor:
         """Weighted sum of cross entropies; in chunks, that keep no logits with save_memory."""
         def part(x, target, weight):
-            return (nn.functional.cross_entropy(self.head(x, num), target, reduction="none") * weight).sum()
+            if few is None:
+                z = self.head(x, num)
+            else:
+                z = nn.functional.linear(x, num.weight(self.head.weight, "bf16")[few[0]]).float() + few[1]
+                target = few[2][target]
+            return (nn.functional.cross_entropy(z, target, reduction="none") * weight).sum()
         keep = weight > 0
         x, target, weight = x[keep], target[keep], weight[keep]
         total = x.new_zeros((), dtype=torch.float32)
@@ -122,8 +146,8 @@ class Model(nn.Module):
             total = total + self.run(part, x[cut], target[cut], weight[cut])
         return total
 
-    def loss(self, b: Batch, num: Numerics, select: bool) -> Result:
-        """Next-token loss + 0.1 MTP + the indexer's KL."""
+    def loss(self, b: Batch, num: Numerics, select: bool, mtp_weight: float = MTP_WEIGHT) -> Result:
+        """Next-token loss + 0.1 MTP (none at weight 0) + the indexer's KL."""
         h, index, loads = self.streams(b, num, select)
         x = self.norm(self.hc_head(h, num), num)
 
@@ -133,10 +157,14 @@ class Model(nn.Module):
             return b.ids[:, n:], b.weight[:, n:] * (same & (b.doc[:, n:] >= 0))
         ids1, w1 = ahead(1)
         ids2, w2 = ahead(2)
-        main = self.token_loss(x[:, :-1], ids1, w1, num) / w1.sum().clamp(min=1)
-        y, load = self.draft(h, b, num)
-        mtp = self.token_loss(y[:, :-2], ids2, w2, num) / w2.sum().clamp(min=1)
-        total = main + MTP_WEIGHT * mtp + INDEX_WEIGHT * index
+        share = ANSWER_SHARE * b.ids.numel()  # the same for all batches: a row of prose weighs little
+        few = self.few(b.ids) if num.mode == "float" and b.ids.numel() <= LOSS_CHUNK else None
+        main = self.token_loss(x[:, :-1], ids1, w1, num, few) / share
+        mtp, load = main.new_zeros(()), torch.zeros_like(loads[0])
+        if mtp_weight:
+            y, load = self.draft(h, b, num)
+            mtp = self.token_loss(y[:, :-2], ids2, w2, num, few) / share
+        total = main + mtp_weight * mtp + INDEX_WEIGHT * index
         return Result(total, main.item(), mtp.item(), index.item(), loads + [load])
 
     def gates(self) -> list:

@@ -96,5 +96,5 @@ class Moe(nn.Module):
             u = num.r(nn.functional.linear(a, w3[e]).float())
             hidden = num.act(num.r(w * swiglu(g, u, self.limit)))
             out.append(num.r(nn.functional.linear(hidden, w2[e]).float()))
-        y = torch.zeros_like(flat, dtype=torch.float32).index_add(0, token, torch.cat(out))
+        y = torch.zeros_like(flat, dtype=torch.float32).index_add(0, token, torch.cat(out).float())
         return num.r(y.view(x.shape) + self.shared_experts(x, num)), counts

@@ -1,8 +1,11 @@
 """Documents of a part (data/build.py) to batches of packed rows.
 
 A part is `docs.bin`, uint16 little endian: a token id, and bit 15 where the token belongs to
-an answer or to prose (weight 1).  What a generator drew at random nobody can predict; one in five of
-those tokens counts, by a half, which teaches the language at a fifth of the price of the head.
+an answer or to prose.  Only those count: what a generator drew at random nobody can predict.
+
+Positions may jump: inside a row of 1k tokens a document may pretend that some 10,000 tokens stood
+between two of its sentences.  What is before the jump is out of the window's reach and can be seen
+through compressed rows only, at distances that the row could never hold.
 `starts.npy` holds the first index of every document, and the end of the last.
 Needs numpy only; tests/nano runs it.
 """
@@ -13,7 +16,8 @@ from typing import Iterator
 import numpy as np
 
 ANSWER = 0x8000
-STORY_WEIGHT, STORY_STRIDE = 0.5, 5
+PROSE_WEIGHT = 0.1  # of an answer's token; there is more to guess than to know
+JUMP_SHARE, JUMP_MOST, JUMP_ROWS = 0.4, 65536, 1024  # in rows of at most JUMP_ROWS tokens
 OPEN_ROWS = 16  # rows that are filled at the same time
 SMALLEST_PIECE = 64  # what is cut off a long text and is shorter is dropped
 
@@ -49,17 +53,20 @@ class Row:
     def free(self) -> int:
         return self.size - self.used
 
-    def add(self, words: np.ndarray) -> None:
-        """Places a document at `used`, which stays a multiple of four (see rows.py)."""
+    def add(self, words: np.ndarray, jump: tuple[int, int] = (0, 0)) -> None:
+        """Places a document at `used`, which stays a multiple of four (see rows.py).
+
+        jump: from which token on, and by how much, positions are higher; multiples of 4 and 128.
+        """
         a, n = self.used, len(words)
         self.ids[a:a + n] = words & (ANSWER - 1)
-        chosen = (np.arange(n) + int(words.sum(dtype=np.int64))) % STORY_STRIDE == 0
-        story = np.where(chosen, STORY_WEIGHT, 0.0)
-        self.weight[a:a + n] = np.where(words & ANSWER, 1.0, story)
+        answer = (words & ANSWER) > 0
+        self.weight[a:a + n] = np.where(answer, PROSE_WEIGHT if answer[1:].all() else 1.0, 0.0)
         self.weight[a] = 0
         self.doc[a:a + n] = self.docs
         self.pos[a:a + n] = np.arange(n)
-        self.blocks += range(a, a + n - 127, 128)
+        self.pos[a + jump[0]:a + n] += jump[1]
+        self.blocks += [i for i in range(a, a + n - 127, 128) if self.pos[i + 127] == self.pos[i] + 127]
         self.docs += 1
         self.used = min(self.size, a + n + -n % 4)
 
@@ -80,21 +87,31 @@ def pieces(part: Part, order: np.ndarray, size: int) -> Iterator[np.ndarray]:
                 yield words[a:a + size]
 
 
-def rows(part: Part, size: int, seed: int) -> Iterator[tuple[np.ndarray, ...]]:
+def jump(r: np.random.Generator, words: np.ndarray, size: int) -> tuple[int, int]:
+    """Where a document's positions jump, if at all; distances are spread evenly over their logarithm."""
+    if size > JUMP_ROWS or len(words) < 32 or r.random() > JUMP_SHARE:
+        return 0, 0
+    far = np.exp(r.uniform(np.log(128), np.log(JUMP_MOST)))
+    return int(r.integers(4, len(words) - 8)) // 4 * 4, int(far) // 128 * 128
+
+
+def rows(part: Part, size: int, seed: int, jumps: bool = True) -> Iterator[tuple[np.ndarray, ...]]:
     """Packed rows for ever: a new order of the documents in each epoch."""
     epoch, open_rows = 0, [Row(size) for _ in range(OPEN_ROWS)]
     while True:
-        order = np.random.default_rng([seed, size, epoch]).permutation(len(part))
+        r = np.random.default_rng([seed, size, epoch])
+        order = r.permutation(len(part))
         for words in pieces(part, order, size):
-            fitting = [r for r in open_rows if r.free() >= len(words)]
+            far = jump(r, words, size) if jumps else (0, 0)
+            fitting = [row for row in open_rows if row.free() >= len(words)]
             if fitting:
-                min(fitting, key=Row.free).add(words)
+                min(fitting, key=Row.free).add(words, far)
                 continue
             fullest = min(open_rows, key=Row.free)
             yield fullest.fields()
             open_rows.remove(fullest)
             open_rows.append(Row(size))
-            open_rows[-1].add(words)
+            open_rows[-1].add(words, far)
         epoch += 1
 
 
