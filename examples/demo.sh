@@ -40,7 +40,9 @@ echo "\$ $command run $model --chat --greedy --stats --prompt-file $long"
 
 cat <<EOF
 
-SCORES
+It is small (4.7 million parameters) and had half an hour on two shared CPU cores.  Measured on texts it was
+never trained on: 68 % of 500 questions about stories, 92 % of those that ask where somebody is,
+20 of 20 codes 1,000 tokens away, 4 of 4 at 16,000, and 5 % of 200 tool calls.  examples/nano/MODEL_CARD.md
 
 Next:
   $command chat $model --greedy          talk with it; paste a story, then ask
