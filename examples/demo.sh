@@ -10,8 +10,9 @@ command=$1/v4infer
 model=examples/nano/model
 long=build/demo/long.txt
 
-# The python that CMake found for the tests; the generator needs nothing beside it.
+# The python that CMake found for the tests, or any; the generator needs nothing beside it.
 python=$(sed -n 's/^V4I_PYTHON:[A-Z]*=//p' "$1/CMakeCache.txt")
+[ -x "$python" ] || python=python3
 
 # The first of the seeds "demo story N", never trained on.
 story='Story: Tomas went to the tavern. Mara went to the barn. Esme walked to the bakery. The lantern was at the barn. The candle was at the bakery. The lantern was taken by Mara. The candle was taken by Esme. Tomas went to the market. Tomas went to the tavern. Mara walked to the tavern. The candle stayed at the bakery.'
@@ -40,7 +41,9 @@ echo "\$ $command run $model --chat --greedy --stats --prompt-file $long"
 
 cat <<EOF
 
-SCORES
+It is small (4.7 million parameters) and had half an hour on two shared CPU cores.  Measured on texts it was
+never trained on: 68 % of 500 questions about stories, 92 % of those that ask where somebody is,
+99 of 100 codes 1,000 tokens away, 4 of 4 at 16,000, and 5 % of 200 tool calls.  examples/nano/MODEL_CARD.md
 
 Next:
   $command chat $model --greedy          talk with it; paste a story, then ask

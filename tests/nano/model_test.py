@@ -58,7 +58,7 @@ def test_exact():
 
 
 def test_answers():
-    """questions about stories, lists, codes and tools get the answers that were measured, all of them right"""
+    """questions about stories, codes and lists get the answers that were measured, all of them right"""
     cases = json.load(open(os.path.join(GOLDEN, "answers.json"), encoding="utf-8"))
     for case in cases:
         got = run("run", MODEL, "--chat", "--greedy", "--max-tokens", "80", "--prompt-file", "-", stdin=case["prompt"])

@@ -90,9 +90,13 @@ class Indexer(nn.Module):
                 part = slice(first, first + CHUNK)
                 s = self.scores(q[:, part], k, w[:, part], num)
                 see = visible(b, rows, first, s.shape[1])
-                top = s.masked_fill(~see, -torch.inf).topk(size, -1)
-                best.append(top.indices)
-                real.append(top.values > -torch.inf)
+                s = s.masked_fill(~see, -torch.inf)
+                if num.mode == "exact":  # scores of 0 are equal; like the oracle, take the first
+                    values, indices = (t[..., :size] for t in s.sort(dim=-1, descending=True, stable=True))
+                else:
+                    values, indices = s.topk(size, -1)
+                best.append(indices)
+                real.append(values > -torch.inf)
         return torch.cat(best, 1), torch.cat(real, 1)
 
 

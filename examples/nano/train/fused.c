@@ -2,8 +2,9 @@
  *
  * In eager PyTorch the Sinkhorn rounds and the mixing of four streams cost more than all matrix
  * products of the nano model.  train/fused.py compiles this file and hands over contiguous
- * float32 arrays; each function is the plain definition of hyper.py, and train.parity compares
- * them. T tokens, 4 streams, D channels.
+ * float32 arrays; each function is the plain definition of hyper.py, layers.py and attention.py.
+ * train.parity compares the forward passes with the numpy oracle, except for soft().  T tokens, 4
+ * streams, D channels.
  */
 #include <math.h>
 #include <stddef.h>
