@@ -62,6 +62,17 @@ def test_run(folder, command):
     command.refused('temperature', *base, '--temperature', '-1')
 
 
+def test_stats(folder, command):
+    """run --stats: a full bar, speed, KV bytes and memory on stderr; stdout is the text as without it"""
+    path = cli.tiny_model(folder, 1)
+    base = ['run', path, '--greedy', '--max-tokens', 12, '--prompt', PROMPT * 20]
+    done = command.run(*base, '--stats')
+    told = done.stderr.decode().splitlines()
+    assert done.stdout.decode() == command.out(*base) and len(told) == 4, told
+    assert told[0].strip().startswith('prompt [########') and '12 tokens,' in told[1], told
+    assert 'bytes per token' in told[2] and 'KiB' in told[2] and 'mapped' in told[3], told
+
+
 def test_tokens(folder, command):
     """tokenize and detokenize are inverse, and text cannot inject special tokens"""
     path = cli.tiny_model(folder, 1)
