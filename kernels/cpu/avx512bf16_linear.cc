@@ -32,12 +32,8 @@ void in_float32(LinearArgs a, std::int64_t r, std::int64_t count) {
 
 template <Format kFormat>
 void linear_of(const LinearArgs& a) {
-  if (a.tokens == 1)
-    few_tokens<kFormat, 1>(a);
-  else if (a.tokens == 2)
-    few_tokens<kFormat, 2>(a);
-  else if (a.tokens == 3)
-    few_tokens<kFormat, 3>(a);
+  if (a.tokens <= kFewTokens)
+    few_tokens<kFormat>(a);
   else
     many_tokens<kFormat>(a);
   for (std::int64_t r = a.row_begin; kFormat != Format::kBF16 && r < a.row_end; ++r)

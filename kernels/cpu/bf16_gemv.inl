@@ -1,12 +1,13 @@
-// One to three tokens: weights go from memory through registers into the sums.  An expert meets
-// rarely more of a small batch or a short prompt.
+// Few tokens: weights go from memory through registers into the sums of up to three tokens; the
+// next three find them in the nearest cache.  A small batch is bound by memory and by arithmetic:
+// here one does not wait for the other, as it would behind a panel of unpacked rows.
 
 // The second-level cache is asked for lines this far ahead: with it all formats are read at
 // memory speed, without it at 60 to 80 percent of it (bench/linear_bench).
 constexpr std::int64_t kAhead = 16384;
 
-inline void prefetch(const std::uint8_t* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p + kAhead), _MM_HINT_T1);
+inline void prefetch(const std::uint8_t* p, std::int64_t ahead = kAhead) {
+  _mm_prefetch(reinterpret_cast<const char*>(p + ahead), _MM_HINT_T1);
 }
 
 inline __m512 exponent(std::uint8_t code) {
@@ -90,12 +91,24 @@ inline void rows_times_few(const LinearArgs& a, std::int64_t r0, const Decoder& 
     put(a, t, r0, kRows, fold(sum[0][t], sum[1][t], sum[2][t], sum[3][t]));
 }
 
-template <Format kFormat, int kT>
+// Eight tokens by threes were no faster than behind a panel (bench/batch_bench).
+constexpr std::int64_t kFewTokens = 3;
+
+template <Format kFormat, int kRows>
+inline void rows_times_all(const LinearArgs& a, std::int64_t r, const Decoder& d,
+                           const std::uint16_t* x) {
+  if (a.tokens == 1) rows_times_few<kFormat, kRows, 1>(a, r, d, x);
+  if (a.tokens == 2) rows_times_few<kFormat, kRows, 2>(a, r, d, x);
+  if (a.tokens == 3) rows_times_few<kFormat, kRows, 3>(a, r, d, x);
+}
+
+template <Format kFormat>
 void few_tokens(const LinearArgs& a) {
   const Decoder d = decoder<kFormat, false>();
   auto* x = reinterpret_cast<std::uint16_t*>(whole_lines(a.scratch));
-  for (int t = 0; t < kT; ++t) pack_x<kFormat>(token_row(a, t), a.w.cols, x + t * a.w.cols, kBlock);
+  for (std::int64_t t = 0; t < a.tokens; ++t)
+    pack_x<kFormat>(token_row(a, t), a.w.cols, x + t * a.w.cols, kBlock);
   std::int64_t r = a.row_begin;
-  for (; r + 4 <= a.row_end; r += 4) rows_times_few<kFormat, 4, kT>(a, r, d, x);
-  for (; r < a.row_end; ++r) rows_times_few<kFormat, 1, kT>(a, r, d, x);
+  for (; r + 4 <= a.row_end; r += 4) rows_times_all<kFormat, 4>(a, r, d, x);
+  for (; r < a.row_end; ++r) rows_times_all<kFormat, 1>(a, r, d, x);
 }

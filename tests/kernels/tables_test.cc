@@ -142,7 +142,7 @@ TEST_CASE("linear of bf16 activations agrees with the scalar kernel", "[kernels]
         for (std::int64_t cols : {128, 256, 300, 1152}) {
           RandomWeight w(f, rows, cols, 128, unsigned(rows * 1000 + cols));
           if (rows == 9 && !w.scale.empty()) w.scale.back() = 190;  // the way of odd scales
-          for (std::int64_t tokens : {1, 2, 3, 5, 100}) {
+          for (std::int64_t tokens : {1, 2, 3, 8, 9, 100}) {
             CAPTURE(table->name, int(f), rows, cols, tokens);
             auto x = bf16_normal(std::size_t(tokens * cols), 3);
             const auto want = run_linear(kScalarKernels, w.w, x, tokens);
@@ -165,13 +165,17 @@ TEST_CASE("linear gives a token the same bits alone and in company", "[kernels][
           RandomWeight w(f, 45, cols, 128, 5);
           for (std::size_t i = 0; i < w.scale.size(); ++i)
             w.scale[i] = std::uint8_t(70 + i * 37 % 110);
-          const auto x = bf16_normal(std::size_t(9 * cols), 4);
-          const auto all = run_linear(*table, w.w, x, 9, false, bf16);
-          for (int t = 0; t < 9; ++t) {
+          const auto x = bf16_normal(std::size_t(11 * cols), 4);
+          const auto all = run_linear(*table, w.w, x, 11, false, bf16);
+          for (int t = 0; t < 11; ++t) {
             const std::vector<float> one(x.begin() + t * cols, x.begin() + (t + 1) * cols);
             const auto alone = run_linear(*table, w.w, one, 1, false, bf16);
             CAPTURE(table->name, int(f), cols, bf16, t);
             REQUIRE(std::memcmp(alone.data(), &all[std::size_t(t) * 45], 45 * 4) == 0);
+          }
+          for (std::int64_t n : {2, 5}) {
+            const auto few = run_linear(*table, w.w, x, n, false, bf16);
+            REQUIRE(std::memcmp(few.data(), all.data(), few.size() * 4) == 0);
           }
         }
       }
