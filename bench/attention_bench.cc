@@ -11,7 +11,7 @@
 #include <random>
 #include <vector>
 
-#include "bench/peak.h"
+#include "bench/limits.h"
 #include "kernels/kernels.h"
 #include "kernels/quant.h"
 
@@ -80,22 +80,9 @@ void attention(benchmark::State& state, const char* isa) {
 }
 
 void peak(benchmark::State& state) {
-  if (select_kernels("avx512bf16") == nullptr) return state.SkipWithError("no vdpbf16ps");
-  for (auto _ : state) v4i::bench::bf16_turns(1 << 20);
-  state.counters["flops"] = benchmark::Counter(static_cast<double>(state.iterations() * (1 << 20)) *
-                                                   static_cast<double>(v4i::bench::kPeakFlops),
-                                               benchmark::Counter::kIsRate);
+  v4i::bench::peak(state, v4i::bench::bf16_turns, v4i::bench::kPeakFlops, "flops");
 }
-
-void read(benchmark::State& state) {
-  rows();  // made at the first call
-  for (auto _ : state) {
-    std::uint64_t sum = 0;
-    for (std::size_t i = 0; i < rows().size(); i += 64) sum += rows()[i];
-    benchmark::DoNotOptimize(sum);
-  }
-  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(rows().size()));
-}
+void read(benchmark::State& state) { v4i::bench::read_lines(state, rows()); }
 
 BENCHMARK(peak)->Unit(benchmark::kMicrosecond)->UseRealTime()->ThreadRange(1, 2);
 BENCHMARK(read)->Unit(benchmark::kMicrosecond)->UseRealTime();

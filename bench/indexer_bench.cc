@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-#include "bench/peak.h"
+#include "bench/limits.h"
 #include "kernels/kernels.h"
 #include "kernels/quant.h"
 
@@ -67,22 +67,9 @@ void scores(benchmark::State& state, const char* isa) {
 }
 
 void peak(benchmark::State& state) {
-  if (select_kernels("avx512bf16") == nullptr) return state.SkipWithError("no vpdpbusd");
-  for (auto _ : state) v4i::bench::int8_turns(1 << 20);
-  state.counters["ops"] = benchmark::Counter(static_cast<double>(state.iterations() * (1 << 20)) *
-                                                 static_cast<double>(v4i::bench::kPeakIntOps),
-                                             benchmark::Counter::kIsRate);
+  v4i::bench::peak(state, v4i::bench::int8_turns, v4i::bench::kPeakIntOps, "ops");
 }
-
-void read(benchmark::State& state) {
-  keys();  // made at the first call
-  for (auto _ : state) {
-    std::uint64_t sum = 0;
-    for (std::size_t i = 0; i < keys().size(); i += 64) sum += keys()[i];
-    benchmark::DoNotOptimize(sum);
-  }
-  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(keys().size()));
-}
+void read(benchmark::State& state) { v4i::bench::read_lines(state, keys()); }
 
 BENCHMARK(peak)->Unit(benchmark::kMillisecond)->UseRealTime()->ThreadRange(1, 2);
 BENCHMARK(read)->Unit(benchmark::kMillisecond)->UseRealTime();

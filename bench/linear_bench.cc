@@ -10,7 +10,7 @@
 #include <random>
 #include <vector>
 
-#include "bench/peak.h"
+#include "bench/limits.h"
 #include "kernels/kernels.h"
 
 namespace {
@@ -96,14 +96,8 @@ void read(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * kBytes);
 }
 
-// What the matrix unit can do.
 void dot_peak(benchmark::State& state) {
-  if (select_kernels("avx512bf16") == nullptr)
-    return state.SkipWithError("no bf16 dot product here");
-  for (auto _ : state) v4i::bench::bf16_turns(4096);
-  state.counters["flops"] =
-      benchmark::Counter(static_cast<double>(state.iterations()) * 4096 * v4i::bench::kPeakFlops,
-                         benchmark::Counter::kIsRate);
+  v4i::bench::peak(state, v4i::bench::bf16_turns, v4i::bench::kPeakFlops, "flops");
 }
 BENCHMARK(dot_peak);
 

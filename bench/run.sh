@@ -6,7 +6,7 @@
 # MODEL should fit the page cache.  BENCH_PREFIX is put before every measurement
 # (numactl, chrt, a lock); each takes a minute or less.  BENCH_ONLY=decode,batch limits
 # the run to those of: bench avx2 layers context prefill decode batch.
-set -eu
+set -euo pipefail
 cd "$(dirname "$0")/.."
 model=$1 out=$2 build=${3:-build/release}
 only=,${BENCH_ONLY:-bench,avx2,layers,context,prefill,decode,batch},
@@ -17,7 +17,7 @@ run() { ${BENCH_PREFIX:-} "$@"; }
 bench() { # NAME arguments...
   local name=$1
   shift
-  run "$build/v4infer" bench "$@" --json >"$out/$name.json.new"
+  run "$build/v4infer" bench "$@" --json | sed -E 's|"model":"[^"]*/|"model":"|' >"$out/$name.json.new"
   mv "$out/$name.json.new" "$out/$name.json"
   echo "$name: done"
 }

@@ -21,6 +21,7 @@ namespace {
 #include "kernels/cpu/scales.inl"
 #include "kernels/cpu/exp.inl"
 #include "kernels/cpu/avx512_transpose.inl"
+#include "kernels/cpu/bf16_of_fp8.inl"
 #include "kernels/cpu/avx512bf16_kv_rows.inl"
 // clang-format on
 

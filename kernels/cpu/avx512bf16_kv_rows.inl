@@ -1,28 +1,8 @@
-// Packed KV rows as bf16.  Included after lanes_avx512.inl, inside an anonymous namespace.
+// Packed KV rows as bf16.  Included after lanes_avx512.inl and bf16_of_fp8.inl, inside an anonymous
+// namespace.
 
 inline __m512bh bf16_of(__m512i x) { return reinterpret_cast<__m512bh>(x); }
 inline __m512i bits_of(__m512bh x) { return reinterpret_cast<__m512i>(x); }
-
-// The bf16 code of every e4m3 magnitude, low and high bytes apart for vpermi2b.  e4m3
-// subnormals are normal bf16, which vdpbf16ps would flush if they were not.
-struct Bf16OfE4m3 {
-  alignas(64) std::uint8_t low[128], high[128];
-};
-constexpr Bf16OfE4m3 make_bf16_of_e4m3() {
-  Bf16OfE4m3 t{};
-  for (int code = 0; code < 128; ++code) {
-    int exponent = (code >> 3) - 7, mantissa = (code & 7) << 4;
-    if (code < 8) {  // mantissa x 2^-9
-      exponent = code >= 4 ? -7 : code >= 2 ? -8 : -9;
-      mantissa = (code << (7 - (exponent + 9))) & 0x7f;
-    }
-    const int bits = code == 0 ? 0 : code == 127 ? 0x7fc0 : ((exponent + 127) << 7) + mantissa;
-    t.low[code] = static_cast<std::uint8_t>(bits & 255);
-    t.high[code] = static_cast<std::uint8_t>(bits >> 8);
-  }
-  return t;
-}
-constexpr Bf16OfE4m3 kBf16OfE4m3 = make_bf16_of_e4m3();
 
 // 0 16 1 17 ...: two halves of a vector become pairs.
 inline __m512i interleave_order() {
@@ -41,14 +21,11 @@ inline Channels64 read_codes(const std::uint8_t* p, std::uint8_t scale) {
     for (int i = 0; i < 64; ++i) v[i] = encode_bf16(decode_e4m3(p[i]) * code_scale(scale));
     return {_mm512_load_si512(v), _mm512_load_si512(v + 32)};
   }
-  const __m512i* low = reinterpret_cast<const __m512i*>(kBf16OfE4m3.low);
-  const __m512i* high = reinterpret_cast<const __m512i*>(kBf16OfE4m3.high);
   const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);  // unpack works in 128 bits
   const __m512i code = _mm512_permutexvar_epi64(order, _mm512_loadu_si512(p));
-  const __m512i l = _mm512_permutex2var_epi8(low[0], code, low[1]);
-  __m512i h = _mm512_permutex2var_epi8(high[0], code, high[1]);
-  h = _mm512_ternarylogic_epi32(h, code, _mm512_set1_epi8(-128), 0xf8);  // h | (code & sign)
-  Channels64 c{_mm512_unpacklo_epi8(l, h), _mm512_unpackhi_epi8(l, h)};
+  __m512i w[2];
+  words_fp8(code, fp8_decoder(kFp8Tables), w);
+  Channels64 c{w[0], w[1]};
   const __m512i shift = _mm512_set1_epi16(static_cast<short>((scale - 127) * 128));
   const __m512i magnitude = _mm512_set1_epi16(0x7fff);  // zero stays zero
   c.low = _mm512_mask_add_epi16(c.low, _mm512_test_epi16_mask(c.low, magnitude), c.low, shift);

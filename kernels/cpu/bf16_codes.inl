@@ -1,5 +1,5 @@
-// Weights to bf16 in registers, for the AVX-512-BF16 kernels.  Included inside an anonymous
-// namespace: nothing here has linkage.
+// Weights to bf16 in registers, for the AVX-512-BF16 kernels.  Included after bf16_of_fp8.inl,
+// inside an anonymous namespace: nothing here has linkage.
 //
 // vdpbf16ps reads bf16 subnormals as zero, so fp8 codes are looked up, never shifted into place.
 // 128 columns become four registers of 32 words, in the order that decoding leaves behind:
@@ -26,8 +26,6 @@ inline __m512i fp4_table(int lift) {
       _mm256_mask_add_epi16(t, values, t, _mm256_set1_epi16(static_cast<short>(lift))));
 }
 
-inline __m512i load64(const void* p) { return _mm512_loadu_si512(p); }
-
 // 64 bytes: 128 codes.
 inline Words words_fp4(__m512i v, __m512i table) {
   return {{_mm512_permutexvar_epi16(v, table),
@@ -50,57 +48,10 @@ inline __m512i four_scales(const std::uint8_t* s, __m512i spread) {
   return _mm512_srli_epi32(_mm512_shuffle_epi8(_mm512_set1_epi32(four), spread), 1);
 }
 
-// ---- fp8 ------------------------------------------------------------------------
-
-struct Fp8Tables {
-  alignas(64) std::uint8_t low[128], high[128];  // bytes of the bf16 of code c, without sign
-};
-
-constexpr std::uint16_t bf16_of_e4m3(int c) {
-  int e = c >> 3, m = c & 7;
-  if (c == 0) return 0;
-  if (c == 127) return 0x7fc0;
-  if (e == 0) {  // m 2^-9: move the leading bit up
-    e = 1;
-    while (m < 8) {
-      m *= 2;
-      --e;
-    }
-    m -= 8;
-  }
-  return static_cast<std::uint16_t>((e - 7 + 127) << 7 | m << 4);
-}
-
-constexpr Fp8Tables make_fp8_tables(int lift) {
-  Fp8Tables t{};
-  for (int c = 1; c < 128; ++c) {
-    t.low[c] = static_cast<std::uint8_t>((bf16_of_e4m3(c) + lift) & 255);
-    t.high[c] = static_cast<std::uint8_t>((bf16_of_e4m3(c) + lift) >> 8);
-  }
-  return t;
-}
-
 // Scales in the exponent of words: a table lifted by 2^64, of which (64 - scale) is subtracted
 // with saturation, so that zero stays zero.  Scales are within 2^+-60 here (plain_row).
 constexpr int kLift = 64 << 7;
-constexpr Fp8Tables kFp8Tables = make_fp8_tables(0), kFp8Lifted = make_fp8_tables(kLift);
-
-struct Fp8Decoder {
-  __m512i low[2], high[2];
-};
-
-inline Fp8Decoder fp8_decoder(const Fp8Tables& t) {
-  return {{load64(t.low), load64(t.low + 64)}, {load64(t.high), load64(t.high + 64)}};
-}
-
-// 64 codes to the registers 2 h and 2 h + 1.
-inline void words_fp8(__m512i v, const Fp8Decoder& d, __m512i* out) {
-  const __m512i low = _mm512_permutex2var_epi8(d.low[0], v, d.low[1]);
-  const __m512i high = _mm512_ternarylogic_epi32(_mm512_permutex2var_epi8(d.high[0], v, d.high[1]),
-                                                 v, _mm512_set1_epi8(char(0x80)), 0xf8);
-  out[0] = _mm512_unpacklo_epi8(low, high);
-  out[1] = _mm512_unpackhi_epi8(low, high);
-}
+constexpr Fp8Tables kFp8Lifted = make_fp8_tables(kLift);
 
 // ---- x --------------------------------------------------------------------------
 
