@@ -17,6 +17,12 @@ inline __m512i fp4_drop(const std::uint8_t* s) {
   return _mm512_slli_epi16(_mm512_sub_epi16(_mm512_set1_epi16(127 + 64), scale), 7);
 }
 
+template <Format kFormat>
+inline __m512i drop_of(const RowReader& row, std::int64_t k) {
+  if constexpr (kFormat == Format::kFp4) return fp4_drop(row.scale + k / 32);
+  return _mm512_set1_epi16(static_cast<short>((127 + 64 - row.scale[k / 128]) * 128));
+}
+
 // A row as bf16 with its scales, in the order of the format, a block every `step` words.  The
 // same row of the next eight is asked for: it comes while this one meets its tokens.
 template <Format kFormat>
@@ -25,33 +31,12 @@ inline void unpack_row(const RowReader& row, std::int64_t cols, const Decoder& d
   constexpr std::int64_t kNibbles = kFormat == Format::kBF16 ? 4 : kFormat == Format::kFp8 ? 2 : 1;
   const std::int64_t ahead = 8 * cols * kNibbles / 2;
   for (std::int64_t k = 0; k < cols; k += kBlock, out += step) {
-    if constexpr (kFormat == Format::kFp4) {
-      const std::uint8_t* at = row.data + k / 2;
-      prefetch(at, ahead);
-      const Words w = words_fp4(load64(at), d.fp4);
-      const __m512i drop = fp4_drop(row.scale + k / 32);
-      for (int j = 0; j < 4; ++j)
-        _mm512_storeu_si512(out + 32 * j, _mm512_subs_epu16(w.v[j], drop));
-    } else if constexpr (kFormat == Format::kBF16) {
-      for (int j = 0; j < 4; ++j) {
-        const std::uint8_t* at = row.data + 2 * k + 64 * j;
-        prefetch(at, ahead);
-        _mm512_storeu_si512(out + 32 * j, load64(at));
-      }
-    } else {
-      const __m512i drop =
-          _mm512_set1_epi16(static_cast<short>((127 + 64 - row.scale[k / 128]) * 128));
-      for (int h = 0; h < 2; ++h) {
-        const std::uint8_t* at = row.data + k + 64 * h;
-        prefetch(at, ahead);
-        __m512i w[2];
-        const __m512i codes = load64(at);  // -0 becomes 0: the lift would make it a number
-        const __mmask64 values = _mm512_test_epi8_mask(codes, _mm512_set1_epi8(0x7f));
-        words_fp8(_mm512_maskz_mov_epi8(values, codes), d.fp8, w);
-        for (int j = 0; j < 2; ++j)
-          _mm512_storeu_si512(out + 64 * h + 32 * j, _mm512_subs_epu16(w[j], drop));
-      }
+    Words w = words_of<kFormat, true>(row, k, d, ahead);
+    if constexpr (kFormat != Format::kBF16) {
+      const __m512i drop = drop_of<kFormat>(row, k);
+      for (int j = 0; j < 4; ++j) w.v[j] = _mm512_subs_epu16(w.v[j], drop);
     }
+    for (int j = 0; j < 4; ++j) _mm512_storeu_si512(out + 32 * j, w.v[j]);
   }
 }
 

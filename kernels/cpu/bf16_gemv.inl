@@ -6,7 +6,7 @@
 // memory speed, without it at 60 to 80 percent of it (bench/linear_bench).
 constexpr std::int64_t kAhead = 16384;
 
-inline void prefetch(const std::uint8_t* p, std::int64_t ahead = kAhead) {
+inline void prefetch(const std::uint8_t* p, std::int64_t ahead) {
   _mm_prefetch(reinterpret_cast<const char*>(p + ahead), _MM_HINT_T1);
 }
 
@@ -28,21 +28,25 @@ inline Decoder decoder() {
   return d;
 }
 
-// The weights of columns [k, k + 128) of a row, without their scales.
-template <Format kFormat>
-inline Words words_of(const RowReader& row, std::int64_t k, const Decoder& d) {
+// The weights of columns [k, k + 128) of a row without their scales; kScaled: lifted.
+template <Format kFormat, bool kScaled>
+inline Words words_of(const RowReader& row, std::int64_t k, const Decoder& d,
+                      std::int64_t ahead = kAhead) {
   Words w;
   if constexpr (kFormat == Format::kFp4) {
-    prefetch(row.data + k / 2);
+    prefetch(row.data + k / 2, ahead);
     w = words_fp4(load64(row.data + k / 2), d.fp4);
   } else if constexpr (kFormat == Format::kFp8) {
     for (int h = 0; h < 2; ++h) {
-      prefetch(row.data + k + 64 * h);
-      words_fp8(load64(row.data + k + 64 * h), d.fp8, w.v + 2 * h);
+      prefetch(row.data + k + 64 * h, ahead);
+      __m512i codes = load64(row.data + k + 64 * h);
+      if constexpr (kScaled)  // -0 becomes 0: the lift would make it a number
+        codes = _mm512_maskz_mov_epi8(_mm512_test_epi8_mask(codes, _mm512_set1_epi8(0x7f)), codes);
+      words_fp8(codes, d.fp8, w.v + 2 * h);
     }
   } else {
     for (int j = 0; j < 4; ++j) {
-      prefetch(row.data + 2 * k + 64 * j);
+      prefetch(row.data + 2 * k + 64 * j, ahead);
       w.v[j] = load64(row.data + 2 * k + 64 * j);
     }
   }
@@ -53,7 +57,7 @@ inline Words words_of(const RowReader& row, std::int64_t k, const Decoder& d) {
 template <Format kFormat, int kT>
 inline void add_block(const RowReader& row, std::int64_t k, const Decoder& d, const __m512i (*x)[4],
                       __m512* sum) {
-  const Words w = words_of<kFormat>(row, k, d);
+  const Words w = words_of<kFormat, false>(row, k, d);
   __m512 scale = _mm512_setzero_ps();
   if constexpr (kFormat == Format::kFp4)
     scale = _mm512_castsi512_ps(four_scales(row.scale + k / 32, d.spread));
