@@ -13,17 +13,18 @@ from typing import Callable
 
 import numpy as np
 
-from . import chat, lists, recall, render, tools, worlds
+from . import chat, lists, recall, render, tales, tools, worlds
 
 ANSWER = 0x8000
 # Share of tokens of each kind; prose gets the rest.  A story has many questions and a text many keys,
 # because what is told costs as much time as what is answered and teaches less.
 MIXES = {
-    "easy": {"worlds_easy": 0.60, "recall_easy": 0.08, "pairs": 0.06, "lists": 0.12, "tools": 0.08, "chat": 0.02, "tales": 0.02},
-    "short": {"worlds": 0.44, "worlds_easy": 0.10, "recall": 0.08, "pairs": 0.02, "lists": 0.10, "tools": 0.15,
-              "chat": 0.03, "tales": 0.04},
-    "long": {"worlds": 0.30, "recall": 0.06, "recall_long": 0.36, "lists": 0.08, "tools": 0.12, "chat": 0.02,
-             "tales": 0.02},
+    "easy": {"worlds_easy": 0.58, "recall_easy": 0.08, "pairs": 0.06, "lists": 0.10, "tools": 0.08, "chat": 0.03,
+             "tales": 0.04},
+    "short": {"worlds": 0.44, "worlds_easy": 0.05, "recall": 0.05, "pairs": 0.02, "lists": 0.09, "tools": 0.18,
+              "chat": 0.05, "tales": 0.08},
+    "long": {"worlds": 0.36, "recall": 0.06, "recall_long": 0.26, "lists": 0.06, "tools": 0.16, "chat": 0.02,
+             "tales": 0.04},
     "held": {**{f"ask_{q}": 0.07 for q in worlds.QUESTIONS}, "recall": 0.10, "recall_long": 0.12, "pairs": 0.03, "lists": 0.03,
              "tools": 0.08, "chat": 0.02, "tales": 0.04}}
 LONG = (3000, 8000, 15000, 60000)  # characters of a long recall text: up to about 15k tokens
@@ -31,8 +32,8 @@ TASKS = ("worlds", "recall", "recall_long", "lists", "tools", "chat", "tales")
 
 
 def tale(r: random.Random) -> render.Segments:
-    """A story as plain text, every word of it to be predicted."""
-    return render.prose(" ".join(worlds.simulate(r, r.choice((2, 4, 8))).lines))
+    """A tale, or what happens in a small world, as plain text."""
+    return render.prose(tales.tale(r) if r.random() < 0.7 else " ".join(worlds.simulate(r, r.choice((2, 4, 8))).lines))
 
 
 def recall_of(r: random.Random, sizes: tuple[int, ...], turns: tuple[int, int], limit: int = 1 << 30) -> dict:

@@ -1,7 +1,7 @@
 """One DSML tool call for a small set of tools, and plain answers where no tool is wanted."""
 import random
 
-from . import recall, worlds
+from . import chat, recall, worlds
 
 CITIES = "Paris Oslo Lima Cairo Delhi Rome Hanoi Perth".split()
 
@@ -55,13 +55,18 @@ def result_of(r: random.Random, name: str, arguments: dict) -> tuple[str, str]:
 
 
 def example(r: random.Random, only_call: bool = False, turns: int = 1) -> dict:
-    """A system prompt with two to four tools; calls, and sometimes their results and answers.
+    """A system prompt with two to four tools; calls, sometimes their results and answers, and small talk.
 
     `name` and `arguments` are those of the last call.
     """
     offered = r.sample(sorted(TOOLS), r.randint(2, 4))
     messages: list[dict] = [{"role": "system", "content": "You help in the village."}]
     for turn in range(turns):
+        if turn < turns - 1 and r.random() < 0.2:  # no tool is wanted
+            asked, thought, said = r.choice(chat.TALK)
+            messages += [{"role": "user", "content": r.choice(asked)},
+                         {"role": "assistant", "reasoning": thought, "content": said}]
+            continue
         name = r.choice(offered)
         text, arguments = request(r, name)
         messages += [{"role": "user", "content": text},
