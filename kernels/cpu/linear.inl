@@ -111,13 +111,14 @@ constexpr std::int64_t kAhead = 16384;
 
 // Of the bytes of columns [k, end) of some rows.
 template <Format kFormat, int kCount>
-inline void prefetch(const RowReader* row, std::int64_t k, std::int64_t end) {
+inline void prefetch(const RowReader* row, std::int64_t k, std::int64_t end,
+                     std::int64_t ahead = kAhead) {
   constexpr int kNibbles = kFormat == Format::kF32    ? 8
                            : kFormat == Format::kBF16 ? 4
                            : kFormat == Format::kFp8  ? 2
                                                       : 1;
   for (std::int64_t at = k * kNibbles / 2; at < end * kNibbles / 2; at += 64)
-    for (int i = 0; i < kCount; ++i) __builtin_prefetch(row[i].data + at + kAhead, 0, 2);
+    for (int i = 0; i < kCount; ++i) __builtin_prefetch(row[i].data + at + ahead, 0, 2);
 }
 
 // Columns [k, end) of fp8 rows that share a scale: x is scaled, which is exact, not the weights.

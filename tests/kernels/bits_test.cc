@@ -39,24 +39,25 @@ std::uint64_t hash(const std::vector<float>& x) {  // FNV-1a
   return h;
 }
 
-std::uint64_t linear_bits(const KernelTable& k, Format f, std::int64_t tokens) {
-  constexpr std::int64_t kRows = 13, kCols = 300;
-  const auto floats = numbers(kRows * kCols, 1);
+// 300 columns end inside a block; 384 are three whole ones.
+std::uint64_t linear_bits(const KernelTable& k, Format f, std::int64_t cols, std::int64_t tokens) {
+  constexpr std::int64_t kRows = 13;
+  const auto floats = numbers(kRows * cols, 1);
   // Codes below 126 and bf16 bytes below 64: no NaN, no infinity.
-  const auto data = bytes(kRows * kCols * 2, 2, 0, f == Format::kBF16 ? 64 : 126);
-  const auto scale = bytes(kRows * 10, 3, 110, 30);
+  const auto data = bytes(kRows * cols * 2, 2, 0, f == Format::kBF16 ? 64 : 126);
+  const auto scale = bytes(kRows * 12, 3, 110, 20);
   const int block = f == Format::kFp4 ? 32 : 128;
   const Weight w{f,
                  kRows,
-                 kCols,
+                 cols,
                  f == Format::kF32 ? static_cast<const void*>(floats.data()) : data.data(),
                  scale.data(),
                  f == Format::kFp4 ? 1 : block,
                  block};
-  const auto x = numbers(tokens * kCols, 4);
+  const auto x = numbers(tokens * cols, 4);
   std::vector<float> y(static_cast<std::size_t>(tokens * kRows));
-  std::vector<float> scratch(static_cast<std::size_t>(linear_scratch_floats(kCols)));
-  k.linear({w, 0, kRows, x.data(), kCols, nullptr, y.data(), kRows, tokens, false, scratch.data()});
+  std::vector<float> scratch(static_cast<std::size_t>(linear_scratch_floats(cols)));
+  k.linear({w, 0, kRows, x.data(), cols, nullptr, y.data(), kRows, tokens, false, scratch.data()});
   return hash(y);
 }
 
@@ -108,7 +109,8 @@ std::uint64_t index_bits(const KernelTable& k) {
 std::vector<std::uint64_t> bits_of(const KernelTable& k) {
   std::vector<std::uint64_t> bits;
   for (Format f : {Format::kF32, Format::kBF16, Format::kFp8, Format::kFp4})
-    for (std::int64_t tokens : {1, 6}) bits.push_back(linear_bits(k, f, tokens));
+    for (std::int64_t cols : {300, 384})
+      for (std::int64_t tokens : {1, 6}) bits.push_back(linear_bits(k, f, cols, tokens));
   for (bool packed : {false, true}) bits.push_back(attention_bits(k, packed));
   bits.push_back(index_bits(k));
   return bits;

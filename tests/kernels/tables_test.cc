@@ -183,6 +183,31 @@ TEST_CASE("linear gives a token the same bits alone and in company", "[kernels][
   }
 }
 
+TEST_CASE("linear of activations of any size gives the same bits alone, in company and under flush",
+          "[kernels][linear][ftz]") {
+  for (const KernelTable* table : tables()) {
+    for (Format f : {Format::kBF16, Format::kFp8, Format::kFp4}) {
+      const RandomWeight w(f, 9, 256, 128, 8);
+      for (float size : {0x1p-60f, 1.0f, 0x1p8f, 0x1p16f, 0x1p60f, 0x1p100f}) {
+        auto x = bf16_normal(2 * 256, 9);
+        for (float& v : x) v *= size;
+        const auto both = run_linear(*table, w.w, x, 2, false, true);
+        x.resize(256);
+        for (bool flush : {false, true}) {
+          CAPTURE(table->name, int(f), size, flush);
+          std::vector<float> alone;
+          {
+            const FlushToZero scope(flush);
+            alone = run_linear(*table, w.w, x, 1, false, true);
+          }
+          REQUIRE(std::isfinite(alone[0]));
+          REQUIRE(std::memcmp(alone.data(), both.data(), 9 * 4) == 0);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE(
     "every fp8 and fp4 code under every scale decodes exactly, also when the host flushes "
     "subnormals",
