@@ -69,7 +69,11 @@ MappedFile& MappedFile::operator=(MappedFile&& o) noexcept {
 
 void MappedFile::expect_random_access(bool on) const noexcept {
   if (data_ == nullptr) return;
-  ::madvise(const_cast<std::byte*>(data_), size_, on ? MADV_RANDOM : MADV_NORMAL);
+  auto* p = const_cast<std::byte*>(data_);
+  ::madvise(p, size_, on ? MADV_RANDOM : MADV_NORMAL);
+#ifdef MADV_HUGEPAGE
+  if (!on) ::madvise(p, size_, MADV_HUGEPAGE);
+#endif
 }
 
 void MappedFile::prefetch(std::size_t begin, std::size_t bytes) const noexcept {

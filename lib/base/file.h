@@ -24,7 +24,9 @@ class MappedFile {
   const std::string& path() const { return path_; }
 
   // Hints to the kernel; never an error.  While `on`, a page fault reads one page and
-  // nothing around it: for reading a few bytes in many places.
+  // nothing around it: for reading a few bytes in many places.  When off again, it reads
+  // megabytes, into large pages where the file system has them: these spare whoever maps
+  // the file next a fault per 64 KiB.
   void expect_random_access(bool on) const noexcept;
   // Starts reading these bytes of the file; returns at once.
   void prefetch(std::size_t begin, std::size_t bytes) const noexcept;
