@@ -1,6 +1,7 @@
 // Fixed threads that sleep between runs; see thread_pool.h.
 #include "lib/base/thread_pool.h"
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -14,6 +15,8 @@
 namespace v4i {
 
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 // A decode step has hundreds of short runs; a worker spins this often before it
 // sleeps, so that the gap between two runs stays at a few microseconds.
@@ -41,18 +44,26 @@ struct ThreadPool::State {
   Call call = nullptr;
   void* body = nullptr;
   std::int64_t n = 0;
+  bool counting = false;
+  std::atomic<std::uint64_t> busy_ns{0};
   std::mutex error_mutex;
   std::exception_ptr error;
+  int error_thread = 0;
 
   void part(int thread, int threads) {
     const std::int64_t begin = n * thread / threads, end = n * (thread + 1) / threads;
     if (begin == end) return;
+    const auto start = counting ? Clock::now() : Clock::time_point();
     try {
       call(body, begin, end, thread);
     } catch (...) {
       std::lock_guard lock(error_mutex);
-      if (!error) error = std::current_exception();
+      if (error && error_thread < thread) return;
+      error = std::current_exception();
+      error_thread = thread;
     }
+    if (counting)
+      busy_ns += static_cast<std::uint64_t>(std::chrono::nanoseconds(Clock::now() - start).count());
   }
 
   void work(int thread, int threads) {
@@ -86,11 +97,14 @@ ThreadPool::~ThreadPool() {
   for (auto& w : state_->workers) w.join();
 }
 
+std::uint64_t ThreadPool::busy_ns() const { return state_->busy_ns; }
+
 void ThreadPool::run_erased(std::int64_t n, Call call, void* body) {
   State& s = *state_;
   s.call = call;
   s.body = body;
   s.n = n;
+  s.counting = counting_;
   if (size_ > 1) {
     s.working = size_ - 1;
     {

@@ -6,7 +6,8 @@
 // number of threads.  The calling thread is thread 0.
 //
 // One run() at a time per pool; the caller (the model's forward lock) sees to it.
-// The first exception of a body is rethrown in the caller after all have ended.
+// When bodies throw, the exception of the lowest indices is rethrown in the caller after
+// all have ended: with bodies that stop at their first error, the same for any number of threads.
 #pragma once
 
 #include <atomic>
@@ -28,6 +29,11 @@ class ThreadPool {
 
   int size() const { return size_; }
 
+  // While on, threads count the time that they spend in bodies: two looks at the clock
+  // each per run().  Between runs only.
+  void count_busy(bool on) { counting_ = on; }
+  std::uint64_t busy_ns() const;  // of all threads together, so far
+
   template <class Body>
   void run(std::int64_t n, Body&& body) {
     using B = std::remove_reference_t<Body>;
@@ -45,6 +51,7 @@ class ThreadPool {
 
   struct State;
   int size_;
+  bool counting_ = false;
   std::unique_ptr<State> state_;
 };
 

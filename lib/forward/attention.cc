@@ -135,11 +135,23 @@ void project_out(Pass& p, const model::Attention& a) {
     float* scratch = w.threads[static_cast<std::size_t>(thread)].linear.data();
     for (std::int64_t u = begin; u < end; ++u) {
       const std::int64_t g = u / parts, r = u % parts * kRows;
-      p.kernels.linear({weight_of(a.wo_a), g * c.o_lora + r,
-                        g * c.o_lora + std::min(r + kRows, c.o_lora), w.o.data() + g * width, heads,
-                        nullptr, w.z.data(), rows, p.n(), p.native, scratch, 0, p.native});
+      multiply(p, a.wo_a,
+               {{},
+                g * c.o_lora + r,
+                g * c.o_lora + std::min(r + kRows, c.o_lora),
+                w.o.data() + g * width,
+                heads,
+                nullptr,
+                w.z.data(),
+                rows,
+                p.n(),
+                p.native,
+                scratch,
+                0,
+                p.native});
     }
   });
+  p.model.set_passed(a.wo_a);
   const float* z = quantised(p, w.z.data(), p.n(), rows, w.zq.data());
   linear(p, a.wo_b, z, rows, p.n(), w.out.data(), c.width, true);
 }

@@ -161,8 +161,6 @@ void Forward::Impl::emit(std::span<const Item> items) {
     first += n;
   }
   if (head_rows.empty()) return;
-  model->touch_head(pool);
-  pass.mark(model::Part::kScan);
   logits(pass, model->weights().hc_head, model->weights().norm, head_rows);
   pass.mark(model::Part::kHead);
 }
@@ -194,8 +192,6 @@ void Forward::run(std::span<const Item> items, const CancelFlag* cancel, Profile
     const auto layers = static_cast<int>(f.model->config().layers);
     for (int l = 0; l < layers; ++l) {
       throw_if_cancelled(cancel);
-      f.model->touch_layer(l, f.pool);
-      f.pass.mark(model::Part::kScan);
       f.pass.last_layer = l == layers - 1;
       f.block(f.model->weights().layers[static_cast<std::size_t>(l)],
               f.model->plan().layers[static_cast<std::size_t>(l)], l, l);
@@ -218,7 +214,6 @@ void Forward::run_layer(int layer, kv::State& state, std::span<const std::int32_
   try {
     fill_rope(f.pass);
     std::memcpy(f.workspace.streams.data(), streams, bytes);
-    f.model->touch_layer(layer, f.pool);
     f.block(f.model->weights().layers[static_cast<std::size_t>(layer)],
             f.model->plan().layers[static_cast<std::size_t>(layer)], layer, layer);
     std::memcpy(streams, f.workspace.streams.data(), bytes);
@@ -244,8 +239,6 @@ void Forward::run_mtp(kv::State& state, std::span<const std::int32_t> next_token
   const std::int64_t n = f.pass.n(), d = c.width, streams = c.hc_mult;
   f.in_chunk({&item, 1}, [&] {
     throw_if_cancelled(cancel);
-    f.model->touch_mtp(f.pool);
-    f.model->touch_head(f.pool);
     fill_rope(f.pass);
     f.embed_tokens();
     for (std::int64_t t = 0; t < n; ++t)

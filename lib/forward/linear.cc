@@ -9,6 +9,11 @@ namespace v4i::forward {
 
 namespace {
 
+// Weights that are checked, then multiplied: few enough to stay in a second-level cache meanwhile,
+// many enough to pay for packing the tokens once more (bench: open to first token).
+constexpr std::int64_t kCheckBytes = 512 << 10;
+constexpr std::int64_t kCheckRows = 8 * kernels::kLinearRows;
+
 kernels::Format format_of(model::WeightFormat f) {
   switch (f) {
     case model::WeightFormat::kF32:
@@ -33,19 +38,34 @@ kernels::Weight weight_of(const model::Linear& w) {
   return {format_of(w.format), w.rows, w.cols, w.data, w.scale, w.block_rows, w.block_cols};
 }
 
+void multiply(const Pass& p, const model::Linear& w, kernels::LinearArgs a) {
+  a.w = weight_of(w);
+  if (p.model.passed(w)) return p.kernels.linear(a);
+  const auto row_bytes = static_cast<std::int64_t>(w.data_bytes()) / w.rows;
+  const std::int64_t rows =
+      std::max(kCheckBytes / row_bytes / kCheckRows, std::int64_t{1}) * kCheckRows;
+  const std::int64_t end = a.row_end;
+  for (a.row_end = a.row_begin; a.row_end < end;) {
+    a.row_begin = a.row_end;
+    a.row_end = std::min(a.row_begin + rows, end);
+    p.model.check_rows(w, a.row_begin, a.row_end);
+    p.kernels.linear(a);
+  }
+}
+
 void linear(Pass& p, const model::Linear& w, const float* x, std::int64_t x_stride, std::int64_t n,
             float* y, std::int64_t y_stride, bool round) {
   constexpr std::int64_t kRows = kernels::kLinearRows;
-  kernels::LinearArgs args{weight_of(w), 0, 0,        x, x_stride,
-                           nullptr,      y, y_stride, n, round && p.native,
-                           nullptr,      0, p.native};
+  const kernels::LinearArgs args{
+      {}, 0, 0, x, x_stride, nullptr, y, y_stride, n, round && p.native, nullptr, 0, p.native};
   p.pool.run((w.rows + kRows - 1) / kRows, [&](std::int64_t begin, std::int64_t end, int thread) {
     kernels::LinearArgs a = args;
     a.row_begin = begin * kRows;
     a.row_end = std::min(end * kRows, w.rows);
     a.scratch = p.w.threads[static_cast<std::size_t>(thread)].linear.data();
-    p.kernels.linear(a);
+    multiply(p, w, a);
   });
+  p.model.set_passed(w);
 }
 
 const float* quantised(Pass& p, const float* x, std::int64_t n, std::int64_t cols, float* out) {

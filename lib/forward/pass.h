@@ -63,6 +63,9 @@ struct Pass {
 
 // ---- linear.cc
 kernels::Weight weight_of(const model::Linear& w);
+// Some rows of W x, which `a` describes but for W.  Weights that were never read before are
+// checked first.  Whoever has multiplied all rows says so to the model: set_passed().
+void multiply(const Pass& p, const model::Linear& w, kernels::LinearArgs a);
 // y[t, :] = W x[t, :] for the first `n` rows of x.
 void linear(Pass& p, const model::Linear& w, const float* x, std::int64_t x_stride, std::int64_t n,
             float* y, std::int64_t y_stride, bool round);

@@ -1,13 +1,13 @@
 // Opens a model folder and keeps note of what was scanned; see model.h.
 #include "lib/model/model.h"
 
+#include <future>
 #include <numeric>
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
 #include "lib/base/thread_pool.h"
 #include "lib/model/digest.h"
-#include "lib/model/scan.h"
 
 namespace v4i::model {
 
@@ -47,78 +47,73 @@ std::shared_ptr<const Model> Model::open(const std::string& path) {
   m->plan_ = make_plan(m->config_);
   m->checkpoint_->expect_random_access(true);
   prefetch_small_parts(*m->checkpoint_);
+  auto digest =
+      std::async(std::launch::async, [&m] { return digest_of(*m->checkpoint_, m->config_); });
   m->weights_ = bind_weights(*m->checkpoint_, m->config_, m->plan_);
-  m->digest_ = digest_of(*m->checkpoint_, m->config_);
+  m->digest_ = digest.get();
   m->checkpoint_->expect_random_access(false);
   m->parameters_ = count_parameters(*m->checkpoint_);
-  m->touched_ = std::vector<std::atomic<std::uint8_t>>(
-      static_cast<std::size_t>((m->config_.layers + 2) * (1 + m->config_.experts)));
+  m->passed_ = Passed(m->checkpoint_->tensors().size());
   return m;
 }
 
 std::uint64_t Model::tensor_bytes() const { return checkpoint_->tensor_bytes(); }
 
-// The slot of expert `expert` in row `row`; expert -1 is the dense part.
-std::atomic<std::uint8_t>& Model::slot(std::int64_t row, std::int64_t expert) const {
-  const std::int64_t i = row * (1 + config_.experts) + 1 + expert;
-  V4I_CHECK(expert >= -1 && expert < config_.experts && row >= 0);
-  V4I_CHECK(i < static_cast<std::int64_t>(touched_.size()));
-  return touched_[static_cast<std::size_t>(i)];
+void Model::check_rows(const Linear& w, std::int64_t begin, std::int64_t end) const {
+  ScanList list(passed_);
+  list.add_rows(w, begin, end);
+  list.scan(*checkpoint_, nullptr);
 }
 
-template <class Fill>
-void Model::touch(std::int64_t row, std::int64_t expert, ThreadPool& pool, const Fill& fill) const {
-  std::atomic<std::uint8_t>& done = slot(row, expert);
-  if (done.load(std::memory_order_acquire) != 0) return;
-  ScanList list;
-  fill(list);
-  list.scan(*checkpoint_, &pool);
-  done.store(1, std::memory_order_release);
+void Model::set_passed(const Linear& w) const {
+  if (!passed(w)) passed_[static_cast<std::size_t>(w.tensor)].store(1, std::memory_order_release);
 }
 
-void Model::touch_block_experts(std::int64_t row, const Block& block, const std::int32_t* experts,
-                                int count, ThreadPool& pool) const {
-  for (int i = 0; i < count; ++i) {
-    const std::int32_t e = experts[i];
-    touch(row, e, pool,
-          [&](ScanList& list) { list.add(block.ffn.experts[static_cast<std::size_t>(e)]); });
+void Model::touch_block_experts(const Block& block, const std::int32_t* experts, int count,
+                                ThreadPool& pool) const {
+  for (int i = 0; i <= count;) {
+    ScanList list(passed_);
+    for (; i <= count && list.room_for(ScanList::kExpertRegions); ++i)
+      list.add(i < count ? block.ffn.experts[static_cast<std::size_t>(experts[i])]
+                         : block.ffn.shared);
+    list.scan(*checkpoint_, &pool);
   }
-}
-
-void Model::touch_layer(int layer, ThreadPool& pool) const {
-  V4I_CHECK(layer >= 0 && layer < config_.layers);
-  touch(layer, -1, pool,
-        [&](ScanList& list) { list.add(weights_.layers[static_cast<std::size_t>(layer)]); });
 }
 
 void Model::touch_experts(int layer, const std::int32_t* experts, int count,
                           ThreadPool& pool) const {
   V4I_CHECK(layer >= 0 && layer < config_.layers);
-  touch_block_experts(layer, weights_.layers[static_cast<std::size_t>(layer)], experts, count,
-                      pool);
+  touch_block_experts(weights_.layers[static_cast<std::size_t>(layer)], experts, count, pool);
+}
+
+void Model::touch_mtp_experts(const std::int32_t* experts, int count, ThreadPool& pool) const {
+  V4I_CHECK(!weights_.mtp.empty());
+  touch_block_experts(weights_.mtp.front().block, experts, count, pool);
+}
+
+void Model::touch_layer(int layer, ThreadPool& pool) const {
+  V4I_CHECK(layer >= 0 && layer < config_.layers);
+  ScanList list(passed_);
+  list.add(weights_.layers[static_cast<std::size_t>(layer)]);
+  list.scan(*checkpoint_, &pool);
 }
 
 void Model::touch_head(ThreadPool& pool) const {
-  touch(config_.layers + 1, -1, pool, [&](ScanList& list) {
-    list.add(weights_.head);
-    list.add(weights_.hc_head);
-  });
+  ScanList list(passed_);
+  list.add(weights_.head);
+  list.add(weights_.hc_head);
+  list.scan(*checkpoint_, &pool);
 }
 
 void Model::touch_mtp(ThreadPool& pool) const {
   V4I_CHECK(!weights_.mtp.empty());
   const Mtp& mtp = weights_.mtp.front();
-  touch(config_.layers, -1, pool, [&](ScanList& list) {
-    list.add(mtp.block);
-    list.add(mtp.e_proj);
-    list.add(mtp.h_proj);
-    list.add(mtp.head);
-  });
-}
-
-void Model::touch_mtp_experts(const std::int32_t* experts, int count, ThreadPool& pool) const {
-  V4I_CHECK(!weights_.mtp.empty());
-  touch_block_experts(config_.layers, weights_.mtp.front().block, experts, count, pool);
+  ScanList list(passed_);
+  list.add(mtp.block);
+  list.add(mtp.e_proj);
+  list.add(mtp.h_proj);
+  list.add(mtp.head);
+  list.scan(*checkpoint_, &pool);
 }
 
 void Model::touch_all(ThreadPool& pool, const std::function<void(int)>& before_layer) const {
@@ -142,9 +137,7 @@ void Model::touch_all(ThreadPool& pool, const std::function<void(int)>& before_l
 void Model::touch_embedding(const std::int32_t* tokens, int count) const {
   for (int i = 0; i < count; ++i) {
     V4I_CHECK(tokens[i] >= 0 && tokens[i] < config_.vocab);
-    ScanList list;
-    list.add_row(weights_.embed, tokens[i]);
-    list.scan(*checkpoint_, nullptr);
+    check_rows(weights_.embed, tokens[i], tokens[i] + 1);
   }
 }
 

@@ -1,7 +1,6 @@
 // Model: an opened checkpoint, immutable, shared by sessions and threads.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,6 +12,7 @@
 #include "lib/loader/checkpoint.h"
 #include "lib/model/config.h"
 #include "lib/model/plan.h"
+#include "lib/model/scan.h"
 #include "lib/model/weights.h"
 
 namespace v4i {
@@ -42,28 +42,33 @@ class Model {
 
   // First-touch checks.  NaN codes in weights or scales would turn text into
   // garbage silently; so the bytes are scanned once, before their first use, and
-  // refused with the tensor's name (kFormat).  Cheap afterwards: one atomic load.
-  // Any thread; scanning uses `pool`.
-  void touch_layer(int layer, ThreadPool& pool) const;  // all but the routed experts
+  // refused with the tensor's name (kFormat).  Any thread.
+  //
+  // The forward pass checks a piece of a matrix when it is about to multiply it, so
+  // that the bytes are read from memory once; cheap when it has passed: one load.
+  bool passed(const Linear& w) const {
+    return passed_[static_cast<std::size_t>(w.tensor)].load(std::memory_order_acquire) != 0;
+  }
+  void check_rows(const Linear& w, std::int64_t begin, std::int64_t end) const;
+  void set_passed(const Linear& w) const;  // check_rows() has seen every row
+  // Scales are a small part of routed experts: scanned ahead, the shared expert too.
   void touch_experts(int layer, const std::int32_t* experts, int count, ThreadPool& pool) const;
-  void touch_head(ThreadPool& pool) const;  // head, hc_head
-  void touch_mtp(ThreadPool& pool) const;   // the MTP block but its experts
   void touch_mtp_experts(const std::int32_t* experts, int count, ThreadPool& pool) const;
   // The embedding rows of these tokens, each in [0, vocab); a few kilobytes per token,
   // scanned every time.
   void touch_embedding(const std::int32_t* tokens, int count) const;
-  // All of the above: every byte the forward pass may read.  `before_layer` is called
-  // with the number of layers that are done, and at the end; it may throw.
+  // For those who want to know now.
+  void touch_layer(int layer, ThreadPool& pool) const;  // all but the routed experts
+  void touch_head(ThreadPool& pool) const;              // head, hc_head
+  void touch_mtp(ThreadPool& pool) const;               // the MTP block but its experts
+  // Every byte the forward pass may read.  `before_layer` is called with the number
+  // of layers that are done, and at the end; it may throw.
   void touch_all(ThreadPool& pool, const std::function<void(int)>& before_layer = {}) const;
 
  private:
   Model() = default;
-  std::atomic<std::uint8_t>& slot(std::int64_t row, std::int64_t expert) const;
-  // Fill is called with a ScanList when the slot was not scanned before.
-  template <class Fill>
-  void touch(std::int64_t row, std::int64_t expert, ThreadPool& pool, const Fill& fill) const;
-  void touch_block_experts(std::int64_t row, const Block& block, const std::int32_t* experts,
-                           int count, ThreadPool& pool) const;
+  void touch_block_experts(const Block& block, const std::int32_t* experts, int count,
+                           ThreadPool& pool) const;
 
   std::string path_;
   Config config_;
@@ -72,9 +77,7 @@ class Model {
   Weights weights_;
   Digest digest_{};
   std::uint64_t parameters_ = 0;
-  // 1 = scanned.  [layers + 2][1 + experts]: slot 0 is the dense part, then experts;
-  // row `layers` is the MTP block, row `layers + 1` slot 0 is the head.
-  mutable std::vector<std::atomic<std::uint8_t>> touched_;
+  mutable Passed passed_;
 };
 
 }  // namespace v4i::model

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <limits>
 
 #include "lib/base/error.h"
 #include "lib/base/thread_pool.h"
@@ -12,35 +13,40 @@ namespace v4i::model {
 
 namespace {
 
-constexpr std::size_t kChunk = 1u << 20;  // bytes per unit of work; a multiple of 4
+constexpr std::size_t kChunk = 256u << 10;  // bytes per unit of work; a multiple of 4
 
-// Plain counting loops over bytes or words loaded with memcpy: gcc turns each into
-// vector code, aligned or not.
+// Plain loops over bytes or words loaded with memcpy, the largest code so far and one
+// comparison at the end: gcc turns each into three vector instructions, aligned or not.
+// Unrolled, a core scans twice as fast (v4infer bench, open to first token).
 bool any_e4m3_nan(const std::uint8_t* p, std::size_t n) {
-  std::uint8_t bad = 0;
-  for (std::size_t i = 0; i < n; ++i) bad |= static_cast<std::uint8_t>((p[i] & 0x7f) == 0x7f);
-  return bad != 0;
+  std::uint8_t most = 0;
+#pragma GCC unroll 4
+  for (std::size_t i = 0; i < n; ++i) most = std::max(most, static_cast<std::uint8_t>(p[i] & 0x7f));
+  return most == 0x7f;
 }
 
 bool any_e8m0_nan(const std::uint8_t* p, std::size_t n) {
-  std::uint8_t bad = 0;
-  for (std::size_t i = 0; i < n; ++i) bad |= static_cast<std::uint8_t>(p[i] == 0xff);
-  return bad != 0;
+  std::uint8_t most = 0;
+#pragma GCC unroll 4
+  for (std::size_t i = 0; i < n; ++i) most = std::max(most, p[i]);
+  return most == 0xff;
 }
 
+// Signed words: the baseline instruction set has their maximum, of 16 bits at least.
 template <class Word>
-bool any_exponent_full(const std::byte* p, std::size_t words, Word mask) {
-  Word bad = 0;
+bool any_exponent_full(const std::byte* p, std::size_t words, Word exponent) {
+  Word most = 0;
+#pragma GCC unroll 4
   for (std::size_t i = 0; i < words; ++i) {
     Word w;
     std::memcpy(&w, p + i * sizeof(Word), sizeof(Word));
-    bad |= static_cast<Word>((w & mask) == mask);
+    most = std::max(most, static_cast<Word>(w & std::numeric_limits<Word>::max()));
   }
-  return bad != 0;
+  return most >= exponent;
 }
 
-constexpr std::uint16_t kBf16Exponent = 0x7f80;
-constexpr std::uint32_t kF32Exponent = 0x7f800000;
+constexpr std::int16_t kBf16Exponent = 0x7f80;
+constexpr std::int32_t kF32Exponent = 0x7f800000;
 
 std::int64_t chunks(std::size_t bytes) {
   return static_cast<std::int64_t>((bytes + kChunk - 1) / kChunk);
@@ -55,28 +61,39 @@ bool ScanList::any_bad(Kind kind, const std::byte* p, std::size_t bytes) {
     case Kind::kE8M0:
       return any_e8m0_nan(reinterpret_cast<const std::uint8_t*>(p), bytes);
     case Kind::kBF16:
-      return any_exponent_full<std::uint16_t>(p, bytes / 2, kBf16Exponent);
+      return any_exponent_full<std::int16_t>(p, bytes / 2, kBf16Exponent);
     case Kind::kF32:
-      return any_exponent_full<std::uint32_t>(p, bytes / 4, kF32Exponent);
+      return any_exponent_full<std::int32_t>(p, bytes / 4, kF32Exponent);
   }
   return false;
 }
 
-void ScanList::push(Kind kind, const void* data, std::size_t bytes, std::int32_t tensor,
-                    std::size_t first) {
-  V4I_CHECK(count_ < kMaxRegions);
-  regions_[count_++] = {kind, static_cast<const std::byte*>(data), bytes, tensor, first};
+void ScanList::add(const Linear& linear) {
+  if (!linear.present() || passed_[static_cast<std::size_t>(linear.tensor)].load() != 0) return;
+  add_rows(linear, 0, linear.rows);
 }
 
-void ScanList::add(const Linear& linear) {
-  if (!linear.present()) return;
-  if (linear.format == WeightFormat::kF32)
-    push(Kind::kF32, linear.data, linear.data_bytes(), linear.tensor);
-  if (linear.format == WeightFormat::kBF16)
-    push(Kind::kBF16, linear.data, linear.data_bytes(), linear.tensor);
-  if (linear.format == WeightFormat::kFp8)
-    push(Kind::kE4M3, linear.data, linear.data_bytes(), linear.tensor);
-  if (linear.scale != nullptr) push(Kind::kE8M0, linear.scale, linear.scale_bytes(), linear.tensor);
+void ScanList::add_rows(const Linear& w, std::int64_t begin, std::int64_t end) {
+  V4I_CHECK(0 <= begin && begin <= end && end <= w.rows);
+  const bool whole = begin == 0 && end == w.rows;
+  const auto push = [&](Kind kind, const void* data, std::int64_t row_bytes, std::size_t width,
+                        std::int64_t first, std::int64_t last) {
+    V4I_CHECK(count_ < kMaxRegions);
+    const auto at = static_cast<std::size_t>(first * row_bytes);
+    regions_[count_++] = {kind,
+                          static_cast<const std::byte*>(data) + at,
+                          static_cast<std::size_t>((last - first) * row_bytes),
+                          w.tensor,
+                          at / width,
+                          whole};
+  };
+  const auto row_bytes = static_cast<std::int64_t>(w.data_bytes()) / w.rows;
+  if (w.format == WeightFormat::kF32) push(Kind::kF32, w.data, row_bytes, 4, begin, end);
+  if (w.format == WeightFormat::kBF16) push(Kind::kBF16, w.data, row_bytes, 2, begin, end);
+  if (w.format == WeightFormat::kFp8) push(Kind::kE4M3, w.data, row_bytes, 1, begin, end);
+  if (w.scale == nullptr) return;
+  push(Kind::kE8M0, w.scale, (w.cols + w.block_cols - 1) / w.block_cols, 1, begin / w.block_rows,
+       (end + w.block_rows - 1) / w.block_rows);
 }
 
 void ScanList::add(const Expert& e) {
@@ -86,14 +103,6 @@ void ScanList::add(const Expert& e) {
 }
 
 void ScanList::add(const HyperHead& head) { add(head.fn); }
-
-void ScanList::add_row(const Linear& linear, std::int64_t row) {
-  V4I_CHECK(linear.scale == nullptr && row >= 0 && row < linear.rows);
-  const std::size_t bytes = linear.data_bytes() / static_cast<std::size_t>(linear.rows);
-  const auto r = static_cast<std::size_t>(row);
-  push(linear.format == WeightFormat::kF32 ? Kind::kF32 : Kind::kBF16, linear.data + r * bytes,
-       bytes, linear.tensor, r * static_cast<std::size_t>(linear.cols));
-}
 
 void ScanList::add(const Block& block) {
   const Attention& a = block.attn;
@@ -106,6 +115,7 @@ void ScanList::add(const Block& block) {
 }
 
 void ScanList::scan(const loader::Checkpoint& checkpoint, ThreadPool* pool) const {
+  if (count_ == 0) return;
   std::int64_t total = 0;
   for (int r = 0; r < count_; ++r) total += chunks(regions_[r].bytes);
   std::atomic<std::int64_t> first_bad{total};  // of all threads, so that the message is fixed
@@ -130,8 +140,12 @@ void ScanList::scan(const loader::Checkpoint& checkpoint, ThreadPool* pool) cons
   else
     body(0, total, 0);
   std::int64_t at = first_bad.load();
-  if (at == total) return;
   int r = 0;
+  if (at == total) {
+    for (; r < count_; ++r)
+      if (regions_[r].whole) passed_[static_cast<std::size_t>(regions_[r].tensor)].store(1);
+    return;
+  }
   for (; at >= chunks(regions_[r].bytes); ++r) at -= chunks(regions_[r].bytes);
   report(checkpoint, regions_[r], static_cast<std::size_t>(at) * kChunk);
 }

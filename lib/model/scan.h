@@ -5,12 +5,13 @@
 //   bf16 f32  exponent all ones: NaN and infinity
 //   fp4       every code is a number; only its scales are scanned
 //
-// One pass at memory speed, split over the pool.  No allocation, so that a first
-// touch inside a decode step is as quiet as any other.
+// No allocation, so that a first touch inside a decode step is as quiet as any other.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "lib/loader/checkpoint.h"
 #include "lib/model/weights.h"
@@ -21,19 +22,29 @@ class ThreadPool;
 
 namespace v4i::model {
 
-// The matrices to scan as one piece of work.  Larger than any part of a model: a CSA
-// layer with its indexer and shared expert has 17.
+// Of every tensor of a checkpoint: 1 when all of it is known to hold numbers.
+using Passed = std::vector<std::atomic<std::uint8_t>>;
+
+// The matrices to scan as one piece of work.
 class ScanList {
  public:
-  void add(const Linear& linear);  // absent ones are skipped
+  // What it holds at most.  A CSA layer with its indexer and shared expert has 17, with scales 33.
+  static constexpr int kMaxRegions = 256;
+  static constexpr int kExpertRegions = 6;
+
+  explicit ScanList(Passed& passed) : passed_(passed) {}
+  bool room_for(int regions) const { return count_ + regions <= kMaxRegions; }
+  void add(const Linear& linear);  // absent ones and those that passed are skipped
   void add(const Block& block);    // all but the routed experts
   void add(const Expert& expert);
   void add(const HyperHead& head);
-  void add_row(const Linear& linear, std::int64_t row);  // of a plain matrix
+  // Rows [begin, end) and the scales that they meet.
+  void add_rows(const Linear& linear, std::int64_t begin, std::int64_t end);
 
-  // Error(kFormat) naming shard file, tensor, element and code; the first bad
-  // element in the order of add(), whatever the thread count.  Without a pool the
-  // caller's thread does it.
+  // One pass at memory speed.  Error(kFormat) naming shard file, tensor, element and
+  // code; the first bad element in the order of add(), whatever the thread count.
+  // Without a pool the caller's thread does it.  Matrices that were added whole have
+  // passed then.
   void scan(const loader::Checkpoint& checkpoint, ThreadPool* pool) const;
 
  private:
@@ -44,15 +55,14 @@ class ScanList {
     std::size_t bytes;
     std::int32_t tensor;  // the weight's index, for messages
     std::size_t first;    // index of data[0]'s element in the tensor
+    bool whole;           // all of its matrix is in the list
   };
-  static constexpr int kMaxRegions = 64;
 
   static bool any_bad(Kind kind, const std::byte* p, std::size_t bytes);
-  void push(Kind kind, const void* data, std::size_t bytes, std::int32_t tensor,
-            std::size_t first = 0);
   [[noreturn]] void report(const loader::Checkpoint& checkpoint, const Region& r,
                            std::size_t begin) const;
 
+  Passed& passed_;
   Region regions_[kMaxRegions];
   int count_ = 0;
 };
