@@ -39,6 +39,9 @@ void print_profile(const char* title, const Json& kind) {
       sum[key] = sum[key].get<double>() + part[key].get<double>();
   }
   print_part("all", sum, tokens, total);
+  const double idle = kind["idle_ns"].get<double>();
+  std::printf("  %-15s %9s %9.3f %6.1f%%  of it a thread has no work\n", "idle", "",
+              idle / tokens / 1e6, 100 * idle / std::max(total, 1.0));
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
 // v4i_session_timeline: time, bytes and flops of a session's runs, part by part.
 //
-//   {"decode": {"runs", "tokens", "experts", "total_ns", "parts": {NAME: {"ns",
-//    "bytes", "flops"}}}, "prefill": the same}
+//   {"decode": {"runs", "tokens", "experts", "total_ns", "idle_ns", "parts": {NAME:
+//    {"ns", "bytes", "flops"}}}, "prefill": the same}
 //
-// Decode: runs in which every sequence had one token.
+// Decode: runs in which every sequence had one token.  Idle: how long a thread had
+// nothing to do, on average (profile.h).
 #include <nlohmann/json.hpp>
 
 #include "lib/capi/boundary.h"
@@ -29,11 +30,8 @@ Json totals_json(const Totals& t) {
     parts[model::part_name(part)] =
         Json{{"ns", t.ns[part]}, {"bytes", t.bytes[part]}, {"flops", t.flops[part]}};
   }
-  return Json{{"runs", t.runs},
-              {"tokens", t.tokens},
-              {"experts", t.experts},
-              {"total_ns", total},
-              {"parts", std::move(parts)}};
+  return Json{{"runs", t.runs},    {"tokens", t.tokens},   {"experts", t.experts},
+              {"total_ns", total}, {"idle_ns", t.idle_ns}, {"parts", std::move(parts)}};
 }
 
 }  // namespace

@@ -183,7 +183,8 @@ void Forward::run(std::span<const Item> items, const CancelFlag* cancel, Profile
   Impl& f = *impl_;
   f.set_batch(items);
   f.pass.profile = profile;
-  if (profile != nullptr) profile->begin();
+  f.pool.count_busy(profile != nullptr);
+  if (profile != nullptr) profile->begin(f.pool);
   f.in_chunk(items, [&] {
     fill_rope(f.pass);
     f.embed_tokens();

@@ -76,7 +76,8 @@ void add_rows(const Pass& p, const model::LayerPlan& plan, const kv::Layout& lay
 
 }  // namespace
 
-void Profile::begin() {
+void Profile::begin(const ThreadPool& pool) {
+  busy_ = pool.busy_ns();
   ns_ = {};
   experts_ = 0;
   last_ = Clock::now();
@@ -96,8 +97,13 @@ void Profile::end(const Pass& p, std::int64_t head_rows) {
   to.runs += 1;
   to.tokens += u64(n);
   to.experts += experts_;
-  for (int i = 0; i < model::kPartCount; ++i)
-    to.ns.values[static_cast<std::size_t>(i)] += ns_.values[static_cast<std::size_t>(i)];
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < model::kPartCount; ++i) {
+    to.ns.values[i] += ns_.values[i];
+    total += ns_.values[i];
+  }
+  const std::uint64_t busy = (p.pool.busy_ns() - busy_) / u64(p.pool.size());
+  to.idle_ns += total - std::min(total, busy);
   add_weights(p, experts_, head_rows, &to);
   const auto& layers = p.model.plan().layers;
   for (std::size_t l = 0; l < layers.size(); ++l)
@@ -116,6 +122,7 @@ void Profile::add(const Profile& other) {
     to->runs += from.runs;
     to->tokens += from.tokens;
     to->experts += from.experts;
+    to->idle_ns += from.idle_ns;
     for (std::size_t i = 0; i < model::kPartCount; ++i) {
       to->ns.values[i] += from.ns.values[i];
       to->bytes.values[i] += from.bytes.values[i];

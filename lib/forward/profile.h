@@ -2,13 +2,18 @@
 //
 // A run with a profile reads the clock once per part and layer (about 25 ns each); a
 // run without one tests a pointer.  Every moment between begin() and end() belongs to
-// exactly one part, so the parts add up to the total.
+// exactly one part, so the parts add up to the total.  Threads look at the clock twice
+// for each of the pool's runs, so that idle time between them can be told.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 
 #include "lib/model/parts.h"
+
+namespace v4i {
+class ThreadPool;
+}
 
 namespace v4i::forward {
 
@@ -18,6 +23,9 @@ class Profile {
  public:
   struct Totals {
     std::uint64_t runs = 0, tokens = 0, experts = 0;  // experts: distinct ones, layer by layer
+    // Of a thread, on average, not in a piece of work: waiting for the others, waking up, and what
+    // one thread does alone.  It is inside of the parts' ns.
+    std::uint64_t idle_ns = 0;
     model::PerPart<std::uint64_t> ns;
     // Read from memory: weights once per run, the experts that were met, and the KV
     // rows and index keys that the last token of each sequence sees.
@@ -29,7 +37,7 @@ class Profile {
   const Totals& decode() const { return decode_; }
   const Totals& prefill() const { return prefill_; }
 
-  void begin();
+  void begin(const ThreadPool& pool);  // which counts what its threads do
   // The time since the last mark was `part`.
   void mark(model::Part part);
   void add_experts(std::int64_t distinct) { experts_ += static_cast<std::uint64_t>(distinct); }
@@ -42,6 +50,7 @@ class Profile {
   Clock::time_point last_;
   model::PerPart<std::uint64_t> ns_;  // of the run in work
   std::uint64_t experts_ = 0;
+  std::uint64_t busy_ = 0;  // of the pool's threads, at begin()
   Totals decode_, prefill_;
 };
 

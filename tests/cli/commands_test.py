@@ -159,6 +159,7 @@ def test_profile(folder, command):
         assert p['tokens'] == tokens, p
         assert sum(part['ns'] for part in parts.values()) == p['total_ns']
         assert 0.3 * p['wall_ns'] < p['total_ns'] <= p['wall_ns'], p
+        assert 0 < p['idle_ns'] < p['total_ns'], p
         for name in ('attention', 'rows', 'compressor', 'indexer', 'router', 'routed_experts',
                      'shared_expert', 'mhc', 'norms', 'head'):
             assert parts[name]['ns'] > 0 and parts[name]['bytes'] > 0, (kind, name)
