@@ -44,8 +44,10 @@ constexpr std::int64_t linear_tokens(std::int64_t cols) {
 }
 constexpr std::int64_t linear_scratch_floats(std::int64_t cols) {
   const std::int64_t rows = kLinearRows * ((cols + 15) / 16 * 16);
-  const std::int64_t tokens = linear_tokens(cols);
-  const std::int64_t packed = 16 + 2 * 64 * tokens + (8 + tokens) * cols / 2;
+  // Grows with cols, as linear_tokens(cols) * cols does not: one scratch serves all widths.
+  const std::int64_t fit = std::int64_t{256} << 10, most = 48 * cols < fit ? 48 * cols : fit;
+  const std::int64_t tokens = most > 6 * cols ? most : 6 * cols;
+  const std::int64_t packed = 16 + 2 * 64 * 48 + kLinearRows * kLinearBlock * 4 + tokens / 2;
   return rows > packed ? rows : packed;
 }
 

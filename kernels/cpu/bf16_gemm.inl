@@ -1,10 +1,15 @@
-// Many tokens: eight rows of W become scaled bf16 once, in scratch, and meet the packed tokens in
-// register tiles of 4 rows x 3 tokens: 12 sums of all blocks, 12 of the block in work.
+// Many tokens: parts of eight rows of W become scaled bf16 in the first-level cache and meet the
+// packed tokens in register tiles of 4 rows x 3 tokens: 12 sums of all blocks, 12 of the block in
+// work.  With few tokens tiles unpack the next part as they go, so that memory does not wait for
+// arithmetic; with many, whose sums no longer fit that cache, longer parts take turns with tiles.
 // Rows and tokens are interleaved block by block: streams 8 KiB apart would share one set of the
-// first-level cache and run at half the speed (bench/linear_bench).
+// cache and run at half the speed.
 
-constexpr int kTileTokens = 3;
-constexpr std::int64_t kPart = 8;  // blocks of 8 rows and 3 tokens that stay in that cache
+constexpr std::int64_t kPanelRows = 8;
+constexpr std::int64_t kAlong = 12;  // tokens up to which tiles unpack (bench/linear_bench)
+
+// Blocks of a part: two short ones or a long one and 3 tokens fit that cache.
+constexpr std::int64_t part_blocks(std::int64_t tokens) { return tokens <= kAlong ? 4 : 8; }
 
 // kLift - scale for the words of each 32-column block of a register of words_fp4.
 inline __m512i fp4_drop(const std::uint8_t* s) {
@@ -17,56 +22,67 @@ inline __m512i fp4_drop(const std::uint8_t* s) {
   return _mm512_slli_epi16(_mm512_sub_epi16(_mm512_set1_epi16(127 + 64), scale), 7);
 }
 
+// Columns [k, k + 128) of a row as bf16 with their scales, in the order of the format.  The same
+// columns eight rows on are asked for: they come while these meet their tokens.
 template <Format kFormat>
-inline __m512i drop_of(const RowReader& row, std::int64_t k) {
-  if constexpr (kFormat == Format::kFp4) return fp4_drop(row.scale + k / 32);
-  return _mm512_set1_epi16(static_cast<short>((127 + 64 - row.scale[k / 128]) * 128));
-}
-
-// A row as bf16 with its scales, in the order of the format, a block every `step` words.  The
-// same row of the next eight is asked for: it comes while this one meets its tokens.
-template <Format kFormat>
-inline void unpack_row(const RowReader& row, std::int64_t cols, const Decoder& d,
-                       std::uint16_t* out, std::int64_t step) {
-  constexpr std::int64_t kNibbles = kFormat == Format::kBF16 ? 4 : kFormat == Format::kFp8 ? 2 : 1;
-  const std::int64_t ahead = 8 * cols * kNibbles / 2;
-  for (std::int64_t k = 0; k < cols; k += kBlock, out += step) {
-    Words w = words_of<kFormat, true>(row, k, d, ahead);
-    if constexpr (kFormat != Format::kBF16) {
-      const __m512i drop = drop_of<kFormat>(row, k);
-      for (int j = 0; j < 4; ++j) w.v[j] = _mm512_subs_epu16(w.v[j], drop);
-    }
-    for (int j = 0; j < 4; ++j) _mm512_storeu_si512(out + 32 * j, w.v[j]);
+inline void unpack_block(const RowReader& row, std::int64_t k, std::int64_t ahead, const Decoder& d,
+                         std::uint16_t* out) {
+  Words w = words_of<kFormat, true>(row, k, d, ahead);
+  if constexpr (kFormat == Format::kFp4) {
+    const __m512i drop = fp4_drop(row.scale + k / 32);
+    for (int j = 0; j < 4; ++j) w.v[j] = dropped(w.v[j], drop);
   }
+  for (int j = 0; j < 4; ++j) _mm512_storeu_si512(out + 32 * j, w.v[j]);
 }
 
-// Four rows of weights, blocks of 128 columns.
-struct Rows {
-  const std::uint16_t* row[4];
-  std::int64_t step;  // words from one block of a row to the next
+// A part of W and where it goes: block b of row i to out[(8 b + i) kBlock].  Missing rows repeat
+// the last one, their sums are not stored.
+struct Part {
+  RowReader row[kPanelRows];
+  std::int64_t k, blocks, ahead;
+  std::uint16_t* out;
 };
 
-// Blocks [b0, b1) of four rows times kT tokens, into sums [4][kT].
-template <int kT>
-inline void tile(const Rows& w, const std::uint16_t* x, std::int64_t b0, std::int64_t b1,
-                 float* sums) {
+template <Format kFormat>
+inline void unpack_rows(const Part& p, int begin, int end, const Decoder& d) {
+  for (int i = begin; i < end; ++i)
+    for (std::int64_t b = 0; b < p.blocks; ++b)
+      unpack_block<kFormat>(p.row[i], p.k + b * kBlock, p.ahead, d,
+                            p.out + (kPanelRows * b + i) * kBlock);
+}
+
+// What a tile multiplies: `blocks` blocks of four rows with kT tokens, into sums [4][kT].
+struct TileArgs {
+  const std::uint16_t *w, *x;
+  std::int64_t blocks;
+  bool first;  // sums begin at zero
+  float* sums;
+};
+
+// Also unpacks kNext rows of another part of as many blocks, from row i on.
+template <Format kFormat, int kT, int kNext>
+void tile(const TileArgs& a, const Part& next, int i0, const Decoder& d) {
   __m512 sum[4][kT];
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i)
 #pragma GCC unroll 3
     for (int t = 0; t < kT; ++t)
-      sum[i][t] = b0 == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + 16 * (i * kT + t));
-  for (std::int64_t b = b0; b < b1; ++b) {
-    const std::uint16_t* at = x + b * kT * kBlock;
+      sum[i][t] = a.first ? _mm512_setzero_ps() : _mm512_loadu_ps(a.sums + 16 * (i * kT + t));
+  for (std::int64_t b = 0; b < a.blocks; ++b) {
+#pragma GCC unroll 2
+    for (int i = 0; i < kNext; ++i)
+      unpack_block<kFormat>(next.row[i0 + i], next.k + b * kBlock, next.ahead, d,
+                            next.out + (kPanelRows * b + i0 + i) * kBlock);
+    const std::uint16_t *w = a.w + kPanelRows * b * kBlock, *x = a.x + b * kT * kBlock;
     __m512 p[4][kT];
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
       __m512i u[4];
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) u[i] = load64(w.row[i] + b * w.step + 32 * j);
+      for (int i = 0; i < 4; ++i) u[i] = load64(w + i * kBlock + 32 * j);
 #pragma GCC unroll 3
       for (int t = 0; t < kT; ++t) {
-        const __m512i v = load64(at + t * kBlock + 32 * j);
+        const __m512i v = load64(x + t * kBlock + 32 * j);
 #pragma GCC unroll 4
         for (int i = 0; i < 4; ++i) p[i][t] = dot(j == 0 ? _mm512_setzero_ps() : p[i][t], u[i], v);
       }
@@ -79,77 +95,91 @@ inline void tile(const Rows& w, const std::uint16_t* x, std::int64_t b0, std::in
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i)
 #pragma GCC unroll 3
-    for (int t = 0; t < kT; ++t) _mm512_storeu_ps(sums + 16 * (i * kT + t), sum[i][t]);
+    for (int t = 0; t < kT; ++t) _mm512_storeu_ps(a.sums + 16 * (i * kT + t), sum[i][t]);
 }
 
-using Tile = void (*)(const Rows&, const std::uint16_t*, std::int64_t, std::int64_t, float*);
-constexpr Tile kTiles[kTileTokens + 1] = {nullptr, tile<1>, tile<2>, tile<3>};
+// A tile of one token would load more than it multiplies.
+inline int tile_tokens(std::int64_t left) { return left == 4 || left <= 2 ? 2 : 3; }
 
-// Rows r0... of W as bf16; missing rows repeat the last one, their sums are not stored.  Rows that
-// are bf16 already are copied when several tiles of tokens meet them.
+// A part's eight rows times `n` packed tokens: 2 tiles x 2 groups at least, each of which unpacks
+// its share of the next part.
 template <Format kFormat>
-inline Rows four_rows(const LinearArgs& a, const Decoder& d, std::int64_t r0, int rows, bool copy,
-                      std::uint16_t* panel) {
-  copy = copy || kFormat != Format::kBF16;
-  Rows w{{}, copy ? 4 * kBlock : kBlock};
-  for (int i = 0; i < 4; ++i) {
-    const RowReader row = row_reader(a.w, r0 + (i < rows ? i : rows - 1));
-    w.row[i] = copy ? panel + i * kBlock : reinterpret_cast<const std::uint16_t*>(row.data);
-    if (copy) unpack_row<kFormat>(row, a.w.cols, d, panel + i * kBlock, w.step);
+inline void part_times_tokens(const Part& part, const Part& next, std::int64_t cols,
+                              const std::uint16_t* x, std::int64_t n, float* sums,
+                              const Decoder& d) {
+  using Tile = void (*)(const TileArgs&, const Part&, int, const Decoder&);
+  static constexpr Tile kTiles[2][3] = {
+      {tile<kFormat, 2, 0>, tile<kFormat, 2, 1>, tile<kFormat, 2, 2>},
+      {tile<kFormat, 3, 0>, tile<kFormat, 3, 1>, tile<kFormat, 3, 2>}};
+  const int calls = 2 * static_cast<int>((n + 2) / 3);
+  const bool along = n <= kAlong && next.blocks == part.blocks;
+  int call = 0;
+  for (std::int64_t t = 0, m; t < n; t += m) {
+    m = tile_tokens(n - t);
+    for (int g = 0; g < 2; ++g, ++call) {
+      const int i0 = 8 * call / calls, i1 = 8 * (call + 1) / calls;
+      kTiles[m - 2][along ? i1 - i0 : 0]({part.out + 4 * g * kBlock, x + t * cols + part.k * m,
+                                          part.blocks, part.k == 0, sums + 64 * (g * n + t)},
+                                         next, i0, d);
+    }
   }
-  return w;
+  if (!along) unpack_rows<kFormat>(next, 0, kPanelRows, d);
 }
 
-inline std::int64_t tile_tokens(std::int64_t left) {
-  return left < kTileTokens ? left : kTileTokens;
-}
-
-// Two groups of four rows times `n` packed tokens, the first of which is token t0: a tile of
-// tokens is in the first-level cache when the second group meets it.
-inline void rows_times_tokens(const LinearArgs& a, const Rows* w, std::int64_t r0, int rows,
-                              const std::uint16_t* x, std::int64_t t0, std::int64_t n,
-                              float* sums) {
-  const std::int64_t cols = a.w.cols, blocks = cols / kBlock;
-  const int groups = rows > 4 ? 2 : 1;
-  for (std::int64_t b = 0; b < blocks; b += kPart) {
-    const std::int64_t end = blocks - b < kPart ? blocks : b + kPart;
-    for (std::int64_t t = 0; t < n; t += kTileTokens)
-      for (int g = 0; g < groups; ++g)
-        kTiles[tile_tokens(n - t)](w[g], x + t * cols, b, end, sums + 64 * (g * n + t));
-  }
-  for (int g = 0; g < groups; ++g)
-    for (std::int64_t t = 0; t < n; t += kTileTokens) {
-      const std::int64_t m = tile_tokens(n - t);
+// Rows [r, r + rows) from their sums.
+inline void put_rows(const LinearArgs& a, std::int64_t r, int rows, std::int64_t n, float* sums) {
+  for (int g = 0; 4 * g < rows; ++g)
+    for (std::int64_t t = 0, m; t < n; t += m) {
+      m = tile_tokens(n - t);
       const float* s = sums + 64 * (g * n + t);
       for (std::int64_t i = 0; i < m; ++i)
-        put(a, t0 + t + i, r0 + 4 * g, rows - 4 * g < 4 ? rows - 4 * g : 4,
+        put(a, t + i, r + 4 * g, rows - 4 * g < 4 ? rows - 4 * g : 4,
             fold(_mm512_loadu_ps(s + 16 * i), _mm512_loadu_ps(s + 16 * (m + i)),
                  _mm512_loadu_ps(s + 16 * (2 * m + i)), _mm512_loadu_ps(s + 16 * (3 * m + i))));
     }
 }
 
+// Block after block of a tile's tokens.
+template <Format kFormat>
+inline void pack_tokens(const LinearArgs& a, std::uint16_t* x) {
+  for (std::int64_t t = 0, m; t < a.tokens; t += m) {
+    m = tile_tokens(a.tokens - t);
+    for (std::int64_t i = 0; i < m; ++i)
+      pack_x<kFormat>(token_row(a, t + i), a.w.cols, x + t * a.w.cols + i * kBlock, m * kBlock);
+  }
+}
+
+template <Format kFormat>
+inline Part part_at(const LinearArgs& a, std::int64_t r, std::int64_t k, std::uint16_t* out) {
+  constexpr std::int64_t kNibbles = kFormat == Format::kBF16 ? 4 : kFormat == Format::kFp8 ? 2 : 1;
+  const std::int64_t left = (a.w.cols - k) / kBlock, most = part_blocks(a.tokens);
+  Part p{{}, k, left < most ? left : most, kPanelRows * a.w.cols * kNibbles / 2, out};
+  for (std::int64_t i = 0; i < kPanelRows; ++i)
+    p.row[i] = row_reader(a.w, r + i < a.row_end ? r + i : a.row_end - 1);
+  return p;
+}
+
+// 4 to linear_tokens(cols) tokens.
 template <Format kFormat>
 void many_tokens(const LinearArgs& a) {
   const Decoder d = decoder<kFormat, true>();
-  const std::int64_t cols = a.w.cols, most = linear_tokens(cols);
+  const std::int64_t step = part_blocks(a.tokens) * kBlock;
   float* sums = whole_lines(a.scratch);
-  auto* panel = reinterpret_cast<std::uint16_t*>(sums + 2 * 64 * most);
-  std::uint16_t* x = panel + 8 * cols;
-  for (std::int64_t t0 = 0; t0 < a.tokens; t0 += most) {
-    const std::int64_t n = a.tokens - t0 < most ? a.tokens - t0 : most;
-    for (std::int64_t t = 0; t < n; ++t) {
-      const std::int64_t m = tile_tokens(n - t / kTileTokens * kTileTokens);
-      pack_x<kFormat>(token_row(a, t0 + t), cols,
-                      x + t / kTileTokens * kTileTokens * cols + t % kTileTokens * kBlock,
-                      m * kBlock);
+  auto* panel = reinterpret_cast<std::uint16_t*>(sums + 2 * 64 * a.tokens);
+  std::uint16_t* x = panel + 8 * kPanelRows * kBlock;
+  pack_tokens<kFormat>(a, x);
+  Part part = part_at<kFormat>(a, a.row_begin, 0, panel);
+  unpack_rows<kFormat>(part, 0, kPanelRows, d);
+  for (std::int64_t r = a.row_begin, turn = 1; r < a.row_end; r += kPanelRows) {
+    for (std::int64_t k = 0; k < a.w.cols; k += step, ++turn) {
+      const bool last = k + step >= a.w.cols;
+      std::uint16_t* room = a.tokens <= kAlong ? panel + turn % 2 * step * kPanelRows : panel;
+      Part next = part_at<kFormat>(a, last ? r + kPanelRows : r, last ? 0 : k + step, room);
+      if (last && r + kPanelRows >= a.row_end) next.blocks = 0;
+      part_times_tokens<kFormat>(part, next, a.w.cols, x, a.tokens, sums, d);
+      part = next;
     }
-    const bool copy = n > kTileTokens;
-    for (std::int64_t r = a.row_begin; r < a.row_end; r += 8) {
-      const int rows = a.row_end - r < 8 ? static_cast<int>(a.row_end - r) : 8;
-      const Rows w[2] = {
-          four_rows<kFormat>(a, d, r, rows, copy, panel),
-          rows > 4 ? four_rows<kFormat>(a, d, r + 4, rows - 4, copy, panel + 4 * cols) : Rows{}};
-      rows_times_tokens(a, w, r, rows, x, t0, n, sums);
-    }
+    const std::int64_t rows = a.row_end - r < kPanelRows ? a.row_end - r : kPanelRows;
+    put_rows(a, r, static_cast<int>(rows), a.tokens, sums);
   }
 }

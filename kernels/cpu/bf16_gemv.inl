@@ -28,7 +28,8 @@ inline Decoder decoder() {
   return d;
 }
 
-// The weights of columns [k, k + 128) of a row without their scales; kScaled: lifted.
+// The weights of columns [k, k + 128) of a row without their scales; kScaled: fp8 with them, fp4
+// lifted.
 template <Format kFormat, bool kScaled>
 inline Words words_of(const RowReader& row, std::int64_t k, const Decoder& d,
                       std::int64_t ahead = kAhead) {
@@ -39,10 +40,11 @@ inline Words words_of(const RowReader& row, std::int64_t k, const Decoder& d,
   } else if constexpr (kFormat == Format::kFp8) {
     for (int h = 0; h < 2; ++h) {
       prefetch(row.data + k + 64 * h, ahead);
-      __m512i codes = load64(row.data + k + 64 * h);
-      if constexpr (kScaled)  // -0 becomes 0: the lift would make it a number
-        codes = _mm512_maskz_mov_epi8(_mm512_test_epi8_mask(codes, _mm512_set1_epi8(0x7f)), codes);
-      words_fp8(codes, d.fp8, w.v + 2 * h);
+      const __m512i codes = load64(row.data + k + 64 * h);
+      if constexpr (kScaled)
+        scaled_fp8(codes, d.fp8, fp8_drop(row.scale[k / 128]), w.v + 2 * h);
+      else
+        words_fp8(codes, d.fp8, w.v + 2 * h);
     }
   } else {
     for (int j = 0; j < 4; ++j) {
