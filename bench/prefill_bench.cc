@@ -10,7 +10,7 @@ using namespace v4i;
 using Clock = std::chrono::steady_clock;
 
 std::vector<std::int64_t> g_prompts = {512, 2048};
-std::int64_t g_chunk = 256;
+std::int64_t g_chunk = 512;
 
 // The prompt in chunks, as a session computes it; only the last one asks for logits.
 void compute(session::Context& context, std::span<const std::int32_t> ids, float* logits,

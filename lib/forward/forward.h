@@ -57,7 +57,7 @@ struct Item {
 
 struct Options {
   Numerics numerics = Numerics::kNative;
-  int max_tokens = 256;  // of one run(), all items together
+  int max_tokens = 512;  // of one run(), all items together
 };
 
 class Forward {

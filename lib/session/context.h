@@ -54,7 +54,7 @@ struct OpenOptions {
   std::string path;
   forward::Numerics numerics = forward::Numerics::kNative;
   std::int64_t context_hint = 0;  // tokens; 0, or above it, = the model's maximum
-  int max_batch_tokens = 256;     // of one forward run; 1 to 65,536
+  int max_batch_tokens = 512;     // of one forward run; 1 to 65,536
 };
 
 class Context {
