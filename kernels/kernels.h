@@ -17,6 +17,7 @@ namespace v4i::kernels {
 struct KernelTable {
   const char* name;
   void (*linear)(const LinearArgs&);
+  void (*linear_int8)(const LinearArgs&);  // null: this table has none
   void (*attention)(const AttentionArgs&);
   void (*index_scores)(const IndexArgs&);
   // Row operations: the same bits in every table, but for pool.

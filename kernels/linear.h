@@ -34,6 +34,16 @@ struct LinearArgs {
   std::int64_t y_begin = 0;
   bool bf16_x = false;  // every value of x is a bf16 value (native numerics)
 };
+
+// The product of the `fast` numerics, linear_int8: x and W (fp8 or fp4) as int8, block by block.
+//   x  q = rint(x * (127 / m)), m = max |x| of kInt8Block columns; its scale is m / 127
+//   W  q = rint(w / unit), unit = 2^(floor(log2(max |w|)) - 6) of kInt8Block columns of a row
+//   y  sum over the blocks of (sum of q_w q_x) * unit * scale
+// Sums of one block are exact.  Codes of the upper four octaves of a block keep their value, so an
+// fp4 block whose scales lie within 2^3 of each other loses nothing.  rint: ties to even.  A block
+// of x with an infinity or a NaN in it makes the row NaN.
+constexpr std::int64_t kInt8Block = 512;
+
 constexpr std::int64_t kLinearRows = 8;     // rows dequantised together
 constexpr std::int64_t kLinearBlock = 128;  // columns of a partial sum in bf16 arithmetic
 
@@ -45,10 +55,14 @@ constexpr std::int64_t linear_tokens(std::int64_t cols) {
 constexpr std::int64_t linear_scratch_floats(std::int64_t cols) {
   const std::int64_t rows = kLinearRows * ((cols + 15) / 16 * 16);
   // Grows with cols, as linear_tokens(cols) * cols does not: one scratch serves all widths.
-  const std::int64_t fit = std::int64_t{256} << 10, most = 48 * cols < fit ? 48 * cols : fit;
-  const std::int64_t tokens = most > 6 * cols ? most : 6 * cols;
+  const std::int64_t fit = std::int64_t{256} << 10, wide = 48 * cols < fit ? 48 * cols : fit;
+  const std::int64_t tokens = wide > 6 * cols ? wide : 6 * cols;
   const std::int64_t packed = 16 + 2 * 64 * 48 + kLinearRows * kLinearBlock * 4 + tokens / 2;
-  return rows > packed ? rows : packed;
+  const std::int64_t blocks = (cols + kInt8Block - 1) / kInt8Block;  // of linear_int8
+  const std::int64_t int8 =
+      16 + (8 * blocks * kInt8Block + 2 * tokens) / 4 + (17 * 2 * 48 + 8) * blocks;
+  const std::int64_t most = rows > packed ? rows : packed;
+  return most > int8 ? most : int8;
 }
 
 }  // namespace v4i::kernels

@@ -13,8 +13,9 @@ namespace cli {
 
 void add_model_args(CLI::App& command, ModelArgs& a) {
   command.add_option("model", a.path, "folder or .safetensors file of the model")->required();
-  command.add_option("--mode", a.mode, "native (as trained) or exact (float32)")
-      ->check(CLI::IsMember({"native", "exact"}));
+  command
+      .add_option("--mode", a.mode, "native (as trained), exact (float32) or fast (int8 products)")
+      ->check(CLI::IsMember({"native", "exact", "fast"}));
   command.add_option("--threads", a.threads, "compute threads; 0 = physical cores")
       ->check(CLI::Range(0, 1024));
   command.add_option("--isa", a.isa, "instruction set: scalar, avx2, avx512; default the best");
@@ -54,7 +55,9 @@ Opened open_model(const ModelArgs& a) {
 
   auto numerics = v4infer::init<v4i_numerics>();
   numerics.type = V4I_EXT_NUMERICS;
-  numerics.mode = a.mode == "exact" ? V4I_NUMERICS_EXACT : V4I_NUMERICS_NATIVE;
+  numerics.mode = a.mode == "exact"  ? V4I_NUMERICS_EXACT
+                  : a.mode == "fast" ? V4I_NUMERICS_FAST
+                                     : V4I_NUMERICS_NATIVE;
   auto options = v4infer::init<v4i_model_options>();
   options.next = reinterpret_cast<const v4i_ext*>(&numerics);
   options.context_hint = a.context;

@@ -13,10 +13,16 @@ namespace v4i::kernels {
   void index_scores(const IndexArgs& a);  \
   }
 V4I_KERNELS(scalar)
+namespace scalar {
+void linear_int8(const LinearArgs& a);
+}
 #if defined(__x86_64__)
 V4I_KERNELS(avx2)
 V4I_KERNELS(avx512)
 V4I_KERNELS(avx512bf16)  // and VBMI, VNNI
+namespace avx512bf16 {
+void linear_int8(const LinearArgs& a);
+}
 #elif defined(__aarch64__)
 V4I_KERNELS(neon)
 namespace neonbf16 {

@@ -19,10 +19,11 @@ forward::Numerics read_extensions(const v4i_ext* e) {
     if (e->type != V4I_EXT_NUMERICS)
       fail(Code::kUnsupported, "v4i_model_options.next: extension type {} is not known", e->type);
     const auto n = read_struct(reinterpret_cast<const v4i_numerics*>(e), "v4i_numerics");
-    check_range(n.mode, 0, V4I_NUMERICS_EXACT, "v4i_numerics.mode");
+    check_range(n.mode, 0, V4I_NUMERICS_FAST, "v4i_numerics.mode");
     check_zero(n.reserved0, "v4i_numerics.reserved0");
-    numerics =
-        n.mode == V4I_NUMERICS_EXACT ? forward::Numerics::kExact : forward::Numerics::kNative;
+    numerics = n.mode == V4I_NUMERICS_EXACT  ? forward::Numerics::kExact
+               : n.mode == V4I_NUMERICS_FAST ? forward::Numerics::kFast
+                                             : forward::Numerics::kNative;
   }
   return numerics;
 }

@@ -52,7 +52,7 @@ void make_queries(Pass& p, const model::Attention& a, const model::LayerPlan& pl
   Workspace& w = p.w;
   const model::Config& c = p.config;
   const std::int64_t n = p.n(), heads = c.heads * c.head_dim;
-  const float* x = p.native ? w.xq.data() : w.x.data();
+  const float* x = p.fp8_inputs() ? w.xq.data() : w.x.data();
   linear(p, a.wq_a, x, c.width, n, w.qr.data(), c.q_lora, true);
   norm(p, w.qr.data(), a.q_norm, n, w.qr.data());
   const float* qr = quantised(p, w.qr.data(), n, c.q_lora, w.qrq.data());

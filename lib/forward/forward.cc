@@ -35,9 +35,22 @@ struct Forward::Impl {
         freq_a(rope_frequencies(model->config(), false)),
         freq_b(rope_frequencies(model->config(), true)),
         workspace(model->config(), layout, o.max_tokens, p.size(), budget),
-        pass{*model, model->config(), kernels, p,  workspace, o.numerics == Numerics::kNative,
-             freq_a, freq_b,          {},      {}, {},        {},
-             {},     false,           nullptr} {
+        pass{*model,
+             model->config(),
+             kernels,
+             p,
+             workspace,
+             o.numerics != Numerics::kExact,
+             o.numerics == Numerics::kFast,
+             freq_a,
+             freq_b,
+             {},
+             {},
+             {},
+             {},
+             {},
+             false,
+             nullptr} {
     const auto n = static_cast<std::size_t>(o.max_tokens);
     pass.tokens.reserve(n);
     pass.new_rows.reserve(n);
@@ -168,6 +181,7 @@ void Forward::Impl::emit(std::span<const Item> items) {
 Forward::Forward(std::shared_ptr<const model::Model> model, const kernels::KernelTable& kernels,
                  ThreadPool& pool, Budget& budget, const Options& options) {
   check_shapes(*model);
+  if (options.numerics == Numerics::kFast) check_fast(*model, kernels);
   impl_ = std::make_unique<Impl>(std::move(model), kernels, pool, budget, options);
 }
 

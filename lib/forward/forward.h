@@ -41,7 +41,9 @@ class Profile;  // profile.h
 //          oracle at 1e-4).
 // kNative: as trained: activations rounded to bf16 between modules and to fp8/fp4
 //          where the reference does, packed KV rows.
-enum class Numerics { kExact, kNative };
+// kFast:   native, but the products with fp8 and fp4 weights are made of int8
+//          (kernels/linear.h): inputs and weights of a row, 512 columns to a scale.
+enum class Numerics { kExact, kNative, kFast };
 
 // One sequence's share of a batch: `tokens` follow state->length().
 struct Item {
@@ -62,7 +64,8 @@ struct Options {
 
 class Forward {
  public:
-  // Error(kNoMemory) when the workspace does not fit the budget.
+  // Error(kNoMemory) when the workspace does not fit the budget, Error(kUnsupported) for kFast
+  // where kernels or model have no such products.
   Forward(std::shared_ptr<const model::Model> model, const kernels::KernelTable& kernels,
           ThreadPool& pool, Budget& budget, const Options& options);
   ~Forward();

@@ -23,7 +23,7 @@ void queries(Pass& p, const model::Attention& a, const model::LayerPlan& plan) {
   Workspace& w = p.w;
   const model::Config& c = p.config;
   const std::int64_t n = p.n(), dim = c.index_dim, width = c.index_heads * dim;
-  const float* qr = p.native ? w.qrq.data() : w.qr.data();
+  const float* qr = p.fp8_inputs() ? w.qrq.data() : w.qr.data();
   linear(p, a.indexer.wq_b, qr, c.q_lora, n, w.iq.data(), width, true);
   linear(p, a.indexer.weights_proj, w.x.data(), c.width, n, w.iw.data(), c.index_heads, true);
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)) /

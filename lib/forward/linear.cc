@@ -34,13 +34,21 @@ void Pass::round(float* x, std::int64_t count) const {
   if (native) kernels::round_bf16(x, count);
 }
 
+void Pass::product(const kernels::LinearArgs& a) const {
+  const bool codes = a.w.format == kernels::Format::kFp8 || a.w.format == kernels::Format::kFp4;
+  if (int8 && codes)
+    kernels.linear_int8(a);
+  else
+    kernels.linear(a);
+}
+
 kernels::Weight weight_of(const model::Linear& w) {
   return {format_of(w.format), w.rows, w.cols, w.data, w.scale, w.block_rows, w.block_cols};
 }
 
 void multiply(const Pass& p, const model::Linear& w, kernels::LinearArgs a) {
   a.w = weight_of(w);
-  if (p.model.passed(w)) return p.kernels.linear(a);
+  if (p.model.passed(w)) return p.product(a);
   const auto row_bytes = static_cast<std::int64_t>(w.data_bytes()) / w.rows;
   const std::int64_t rows =
       std::max(kCheckBytes / row_bytes / kCheckRows, std::int64_t{1}) * kCheckRows;
@@ -49,7 +57,7 @@ void multiply(const Pass& p, const model::Linear& w, kernels::LinearArgs a) {
     a.row_begin = a.row_end;
     a.row_end = std::min(a.row_begin + rows, end);
     p.model.check_rows(w, a.row_begin, a.row_end);
-    p.kernels.linear(a);
+    p.product(a);
   }
 }
 
@@ -69,7 +77,7 @@ void linear(Pass& p, const model::Linear& w, const float* x, std::int64_t x_stri
 }
 
 const float* quantised(Pass& p, const float* x, std::int64_t n, std::int64_t cols, float* out) {
-  if (!p.native) return x;
+  if (!p.fp8_inputs()) return x;
   // Blocks are independent: split rows into blocks so that one token uses all threads.
   const std::int64_t block = p.config.fp8_block, per_row = (cols + block - 1) / block;
   p.pool.run(n * per_row, [&](std::int64_t begin, std::int64_t end, int) {

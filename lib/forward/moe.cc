@@ -112,16 +112,16 @@ void up_rows(Pass& p, const Group& g, const float* x, std::int64_t r0, std::int6
                            scratch,
                            0,
                            p.native};
-  p.kernels.linear(args);
+  p.product(args);
   args.w = weight_of(g.expert->w3);
   args.y = up;
-  p.kernels.linear(args);
+  p.product(args);
   for (std::int64_t i = 0; i < n; ++i) {
     float* a = gate + i * width + r0;
     kernels::swiglu(a, up + i * width + r0, r1 - r0, c.swiglu_limit,
                     g.weight != nullptr ? g.weight[i] : 1.0f, a);
     p.round(a, r1 - r0);
-    if (p.native) kernels::fp8_sim(a, a, r1 - r0, c.fp8_block);
+    if (p.fp8_inputs()) kernels::fp8_sim(a, a, r1 - r0, c.fp8_block);
   }
 }
 
@@ -129,9 +129,9 @@ void up_rows(Pass& p, const Group& g, const float* x, std::int64_t r0, std::int6
 void down_rows(Pass& p, const Group& g, std::int64_t r0, std::int64_t r1, ThreadScratch& scratch) {
   const model::Config& c = p.config;
   const std::int64_t n = g.end - g.begin, rows = r1 - r0;
-  p.kernels.linear({weight_of(g.expert->w2), r0, r1, p.w.gate.data() + g.begin * c.expert_width,
-                    c.expert_width, nullptr, scratch.down.data(), rows, n, p.native,
-                    scratch.linear.data(), r0, p.native});
+  p.product({weight_of(g.expert->w2), r0, r1, p.w.gate.data() + g.begin * c.expert_width,
+             c.expert_width, nullptr, scratch.down.data(), rows, n, p.native, scratch.linear.data(),
+             r0, p.native});
   for (std::int64_t i = 0; i < n; ++i) {
     float* out = p.w.out.data() + (g.token != nullptr ? g.token[i] : i) * c.width;
     for (std::int64_t r = 0; r < rows; ++r) out[r0 + r] += scratch.down[std::size_t(i * rows + r)];

@@ -26,7 +26,7 @@ void keep_outputs(Pass& p) {
   pick(w.post, streams, p.outputs);
   pick(w.comb, streams * streams, p.outputs);
   pick(w.x, c.width, p.outputs);
-  if (p.native) pick(w.xq, c.width, p.outputs);
+  if (p.fp8_inputs()) pick(w.xq, c.width, p.outputs);
   pick(w.rope_a, c.rope_dim, p.outputs);
   pick(w.rope_b, c.rope_dim, p.outputs);
   for (std::size_t i = 0; i < p.outputs.size(); ++i)

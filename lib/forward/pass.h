@@ -35,7 +35,8 @@ struct Pass {
   const kernels::KernelTable& kernels;
   ThreadPool& pool;
   Workspace& w;
-  const bool native;
+  const bool native;                 // numerics: rounded as the model was trained; or float32
+  const bool int8;                   // native, but products with fp8 and fp4 weights are integers
   const std::vector<float>& freq_a;  // rope frequencies, spec 2.1: plain
   const std::vector<float>& freq_b;  // YaRN, for layers with compressed rows
 
@@ -55,8 +56,10 @@ struct Pass {
   std::int64_t start(const Token& t) const {
     return t.position - (t.row - first_token[static_cast<std::size_t>(t.item)]);
   }
-  void round(float* x, std::int64_t count) const;  // to bf16 in native
-  void mark(model::Part part) const {              // the work since the last mark was `part`
+  void round(float* x, std::int64_t count) const;      // to bf16 in native
+  bool fp8_inputs() const { return native && !int8; }  // of fp8 and fp4 products
+  void product(const kernels::LinearArgs& a) const;    // on this thread
+  void mark(model::Part part) const {                  // the work since the last mark was `part`
     if (profile != nullptr) profile->mark(part);
   }
 };
@@ -70,7 +73,7 @@ void multiply(const Pass& p, const model::Linear& w, kernels::LinearArgs a);
 void linear(Pass& p, const model::Linear& w, const float* x, std::int64_t x_stride, std::int64_t n,
             float* y, std::int64_t y_stride, bool round);
 // Rows [n, cols] quantised as the model's fp8 linears want their input (spec 2.1);
-// returns x itself in exact.
+// returns x itself where they are not (fp8_inputs).
 const float* quantised(Pass& p, const float* x, std::int64_t n, std::int64_t cols, float* out);
 // RMSNorm of n rows; y == x is allowed.
 void norm(Pass& p, const float* x, const model::Vector& gain, std::int64_t n, float* y);

@@ -3,6 +3,8 @@
 
 #include <bit>
 
+#include "kernels/kernels.h"
+
 namespace v4i::forward {
 
 namespace {
@@ -15,7 +17,7 @@ void require(bool good, const model::Model& m, const char* key, std::int64_t fou
 
 kv::Layout base_layout(const model::Config& c, Numerics numerics) {
   kv::Layout layout;
-  const bool packed = numerics == Numerics::kNative;
+  const bool packed = numerics != Numerics::kExact;
   layout.row = {static_cast<int>(c.head_dim), static_cast<int>(c.rope_dim), packed};
   layout.key = {static_cast<int>(c.index_dim), packed};
   layout.window = static_cast<int>(c.window);
@@ -41,6 +43,16 @@ void check_shapes(const model::Model& m) {
   require(c.index_dim <= 512 && c.index_dim >= c.rope_dim &&
               std::has_single_bit(static_cast<std::uint64_t>(c.index_dim)),
           m, "index_head_dim", c.index_dim, "powers of two up to 512, not below qk_rope_head_dim");
+}
+
+void check_fast(const model::Model& m, const kernels::KernelTable& kernels) {
+  if (kernels.linear_int8 == nullptr)
+    fail(Code::kUnsupported,
+         "{}: numerics fast needs kernels with int8 products, which {} has not; avx512bf16 has "
+         "(AVX-512 with BF16, VBMI and VNNI), scalar defines them slowly",
+         m.path(), kernels.name);
+  require(m.config().fp8_block == 128, m, "weight_block_size", m.config().fp8_block,
+          "numerics fast with blocks of 128");
 }
 
 kv::Layout make_layout(const model::Model& m, Numerics numerics) {

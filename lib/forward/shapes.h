@@ -12,6 +12,8 @@ constexpr int kRollback = 16;
 
 // Error(kUnsupported) naming the number that the kernels cannot work with.
 void check_shapes(const model::Model& m);
+// Error(kUnsupported) unless model and kernels have the int8 products of kFast.
+void check_fast(const model::Model& m, const kernels::KernelTable& kernels);
 
 kv::Layout make_layout(const model::Model& m, Numerics numerics);
 kv::Layout make_draft_layout(const model::Model& m, Numerics numerics);  // one window layer

@@ -34,7 +34,8 @@ void read_part(const kv::ReadBytes& read, void* data, std::size_t bytes, const c
 }
 
 const char* numerics_name(std::uint32_t numerics) {
-  return numerics == static_cast<std::uint32_t>(forward::Numerics::kExact) ? "exact" : "native";
+  constexpr const char* kNames[] = {"exact", "native", "fast"};  // as in forward::Numerics
+  return numerics < std::size(kNames) ? kNames[numerics] : "of an unknown mode";
 }
 
 Digest digest_of(const std::uint8_t* bytes) {

@@ -2,65 +2,16 @@
 #include "kernels/cpu/tables.h"
 
 #include <cmath>
-#include <random>
 #include <vector>
 
-#include "kernels/formats.h"
-#include "kernels/quant.h"
+#include "tests/kernels/weights.h"
 #include "tests/support/catch.h"
 #include "tests/support/flush_to_zero.h"
 
 using namespace v4i::kernels;
-using v4i::test::FlushToZero;
+using namespace v4i::test;
 
 namespace {
-
-std::vector<const KernelTable*> tables() {
-  const KernelTable* t[8];
-  return {t, t + available_kernels(t, 8)};
-}
-
-std::vector<float> normal(std::size_t n, unsigned seed) {
-  std::mt19937 g(seed);
-  std::normal_distribution<float> d;
-  std::vector<float> x(n);
-  for (float& v : x) v = d(g);
-  return x;
-}
-
-// A random weight of any format, with the memory behind it.
-struct RandomWeight {
-  std::vector<std::uint8_t> data, scale;
-  Weight w{};
-
-  RandomWeight(Format f, std::int64_t rows, std::int64_t cols, int block, unsigned seed) {
-    std::mt19937 g(seed);
-    w = {f, rows, cols, nullptr, nullptr, 0, 0};
-    if (f == Format::kF32 || f == Format::kBF16) {
-      const std::vector<float> x = normal(std::size_t(rows * cols), seed);
-      data.resize(x.size() * (f == Format::kF32 ? 4 : 2));
-      for (std::size_t i = 0; i < x.size(); ++i) {
-        const std::uint16_t b = encode_bf16(x[i]);
-        if (f == Format::kF32) std::memcpy(&data[4 * i], &x[i], 4);
-        if (f == Format::kBF16) std::memcpy(&data[2 * i], &b, 2);
-      }
-    } else {
-      w.block_rows = f == Format::kFp8 ? block : 1;
-      w.block_cols = f == Format::kFp8 ? block : 32;
-      data.resize(std::size_t(f == Format::kFp8 ? rows * cols : rows * (cols / 2)));
-      for (auto& b : data) {
-        b = std::uint8_t(g());
-        if (f == Format::kFp8 && (b & 0x7f) == 0x7f) b ^= 1;
-      }
-      const std::int64_t sr = (rows + w.block_rows - 1) / w.block_rows;
-      const std::int64_t sc = (cols + w.block_cols - 1) / w.block_cols;
-      scale.resize(std::size_t(sr * sc));
-      for (auto& b : scale) b = std::uint8_t(120 + g() % 8);
-    }
-    w.data = data.data();
-    w.scale = scale.empty() ? nullptr : scale.data();
-  }
-};
 
 std::vector<float> run_linear(const KernelTable& k, const Weight& w, const std::vector<float>& x,
                               std::int64_t tokens, bool round = false, bool bf16_x = false) {
@@ -70,24 +21,6 @@ std::vector<float> run_linear(const KernelTable& k, const Weight& w, const std::
             scratch.data(), 0, bf16_x});
   return y;
 }
-
-// The same weight without signs.
-RandomWeight magnitudes(const RandomWeight& r) {
-  RandomWeight m = r;
-  for (std::size_t i = 0; i < m.data.size(); ++i) {
-    if (r.w.format == Format::kFp4) m.data[i] &= 0x77;
-    if (r.w.format == Format::kFp8) m.data[i] &= 0x7f;
-    if (r.w.format == Format::kBF16 && i % 2 == 1) m.data[i] &= 0x7f;
-    if (r.w.format == Format::kF32 && i % 4 == 3) m.data[i] &= 0x7f;
-  }
-  m.w.data = m.data.data();
-  m.w.scale = m.scale.empty() ? nullptr : m.scale.data();
-  return m;
-}
-
-}  // namespace
-
-namespace {
 
 // How many results are beyond the bound, or not a number: each of `cols` products carries one
 // rounding and a sum of n floats at most n more, relative to the sum of magnitudes.
@@ -125,16 +58,6 @@ TEST_CASE("linear agrees with the scalar kernel at every edge", "[kernels][linea
   }
 }
 
-namespace {
-
-std::vector<float> bf16_normal(std::size_t n, unsigned seed) {
-  std::vector<float> x = normal(n, seed);
-  for (float& v : x) v = round_bf16(v);
-  return x;
-}
-
-}  // namespace
-
 TEST_CASE("linear of bf16 activations agrees with the scalar kernel", "[kernels][linear]") {
   for (const KernelTable* table : tables()) {
     for (Format f : {Format::kBF16, Format::kFp8, Format::kFp4}) {
@@ -144,7 +67,7 @@ TEST_CASE("linear of bf16 activations agrees with the scalar kernel", "[kernels]
           if (rows == 9 && !w.scale.empty()) w.scale.back() = 190;  // the way of odd scales
           for (std::int64_t tokens : {1, 2, 3, 8, 9, 100}) {
             CAPTURE(table->name, int(f), rows, cols, tokens);
-            auto x = bf16_normal(std::size_t(tokens * cols), 3);
+            auto x = normal_bf16(std::size_t(tokens * cols), 3);
             const auto want = run_linear(kScalarKernels, w.w, x, tokens);
             const auto got = run_linear(*table, w.w, x, tokens, false, true);
             for (float& v : x) v = std::fabs(v);
@@ -165,7 +88,7 @@ TEST_CASE("linear gives a token the same bits alone and in company", "[kernels][
           RandomWeight w(f, 45, cols, 128, 5);
           for (std::size_t i = 0; i < w.scale.size(); ++i)
             w.scale[i] = std::uint8_t(70 + i * 37 % 110);
-          const auto x = bf16_normal(std::size_t(11 * cols), 4);
+          const auto x = normal_bf16(std::size_t(11 * cols), 4);
           const auto all = run_linear(*table, w.w, x, 11, false, bf16);
           for (int t = 0; t < 11; ++t) {
             const std::vector<float> one(x.begin() + t * cols, x.begin() + (t + 1) * cols);

@@ -1,0 +1,45 @@
+// AVX-512 with VNNI and VBMI: linear_int8.  See kernels/linear.h for what is computed.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/cpu/int8_x.h"
+#include "kernels/cpu/tables.h"
+#include "kernels/formats.h"
+
+namespace v4i::kernels {
+namespace {
+
+// clang-format off
+#include "kernels/cpu/bf16_of_fp8.inl"
+#include "kernels/cpu/bf16_codes.inl"
+#include "kernels/cpu/bf16_rows.inl"
+#include "kernels/cpu/int8_codes.inl"
+#include "kernels/cpu/int8_x.inl"
+#include "kernels/cpu/int8_linear.inl"
+// clang-format on
+
+}  // namespace
+
+void avx512bf16::linear_int8(const LinearArgs& a) {
+  const bool fp4 = a.w.format == Format::kFp4;
+  if (a.w.cols % 128 != 0 || a.w.block_cols != (fp4 ? 32 : 128)) return scalar::linear_int8(a);
+  if (a.tokens == 0) return;
+  if (fp4)
+    linear_int8_of<Format::kFp4>(a);
+  else
+    linear_int8_of<Format::kFp8>(a);
+  for (std::int64_t r = a.row_begin; r < a.row_end; ++r) {
+    if (plain_row(a.w, r)) continue;  // scales that float32 products could leave the range by
+    LinearArgs one = a;
+    one.row_begin = r;
+    one.row_end = r + 1;
+    scalar::linear_int8(one);
+  }
+}
+
+}  // namespace v4i::kernels
+
+#endif
