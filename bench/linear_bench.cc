@@ -47,7 +47,10 @@ std::int64_t row_bytes(Format f, std::int64_t cols) {
   return 0;
 }
 
-void linear(benchmark::State& state, const char* isa, Format format) {
+using Product = void (*KernelTable::*)(const LinearArgs&);
+
+void linear(benchmark::State& state, const char* isa, Format format,
+            Product product = &KernelTable::linear) {
   const KernelTable* table = select_kernels(isa);
   if (table == nullptr) return state.SkipWithError("does not run on this processor");
   const std::int64_t cols = state.range(0), tokens = state.range(1);
@@ -72,7 +75,7 @@ void linear(benchmark::State& state, const char* isa, Format format) {
                   scratch.data()};
   args.bf16_x = true;  // as in native numerics
   for (auto _ : state) {
-    table->linear(args);
+    (table->*product)(args);
     benchmark::DoNotOptimize(y.data());
   }
   state.SetBytesProcessed(state.iterations() * rows * row_bytes(format, cols));
@@ -102,16 +105,21 @@ void dot_peak(benchmark::State& state) {
 BENCHMARK(dot_peak);
 
 BENCHMARK(read)->Unit(benchmark::kMillisecond);
-#define V4I_LINEAR(isa, name, format)                   \
-  BENCHMARK_CAPTURE(linear, isa##_##name, #isa, format) \
-      ->Args({4096, 1})                                 \
-      ->Args({4096, 3})                                 \
-      ->Args({4096, 12})                                \
-      ->Args({4096, 512})                               \
+#define V4I_LINEAR(isa, name, ...)                           \
+  BENCHMARK_CAPTURE(linear, isa##_##name, #isa, __VA_ARGS__) \
+      ->Args({4096, 1})                                      \
+      ->Args({4096, 3})                                      \
+      ->Args({4096, 6})                                      \
+      ->Args({4096, 12})                                     \
+      ->Args({4096, 24})                                     \
+      ->Args({4096, 48})                                     \
+      ->Args({4096, 512})                                    \
       ->Unit(benchmark::kMillisecond)
 V4I_LINEAR(avx512bf16, fp8, Format::kFp8);
 V4I_LINEAR(avx512bf16, fp4, Format::kFp4);
 V4I_LINEAR(avx512bf16, bf16, Format::kBF16);
+V4I_LINEAR(avx512bf16, fp8_int8, Format::kFp8, &KernelTable::linear_int8);
+V4I_LINEAR(avx512bf16, fp4_int8, Format::kFp4, &KernelTable::linear_int8);
 V4I_LINEAR(avx512, fp8, Format::kFp8);
 V4I_LINEAR(avx512, fp4, Format::kFp4);
 V4I_LINEAR(avx512, bf16, Format::kBF16);

@@ -37,7 +37,8 @@ struct LinearArgs {
 
 // The product of the `fast` numerics, linear_int8: x and W (fp8 or fp4) as int8, block by block.
 //   x  q = rint(x * (127 / m)), m = max |x| of kInt8Block columns; its scale is m / 127
-//   W  q = rint(w / unit), unit = 2^(floor(log2(max |w|)) - 6) of kInt8Block columns of a row
+//   W  q = rint(w / unit), unit = 2^(E - 6) of kInt8Block columns of a row; 2^E is the greatest
+//      power of two that a weight of them reaches, where fp8 codes below 2^-6 count as 2^-6
 //   y  sum over the blocks of (sum of q_w q_x) * unit * scale
 // Sums of one block are exact.  Codes of the upper four octaves of a block keep their value, so an
 // fp4 block whose scales lie within 2^3 of each other loses nothing.  rint: ties to even.  A block
@@ -52,6 +53,8 @@ constexpr std::int64_t linear_tokens(std::int64_t cols) {
   const std::int64_t fit = (std::int64_t{256} << 10) / (cols > 0 ? cols : 1) / 6 * 6;
   return fit < 6 ? 6 : fit > 48 ? 48 : fit;
 }
+// As int8 twice as many do.
+constexpr std::int64_t linear_int8_tokens(std::int64_t cols) { return 2 * linear_tokens(cols); }
 constexpr std::int64_t linear_scratch_floats(std::int64_t cols) {
   const std::int64_t rows = kLinearRows * ((cols + 15) / 16 * 16);
   // Grows with cols, as linear_tokens(cols) * cols does not: one scratch serves all widths.

@@ -20,12 +20,11 @@ constexpr std::uint8_t held(int magnitude, bool negative) {
   return static_cast<std::uint8_t>(negative ? 128 - q : 128 + q);
 }
 
-constexpr int kFp4Low = -1, kFp4High = 10, kFp8Low = -9, kFp8High = 16;  // drops; beyond: all zero
+constexpr int kFp4Low = -1, kFp4High = 10, kFp8Low = -6, kFp8High = 16;  // drops; beyond: all zero
 
 struct Int8Tables {
   alignas(64) std::uint8_t fp4[kFp4High - kFp4Low + 1][16];
   alignas(64) std::uint8_t fp8[kFp8High - kFp8Low + 1][128];  // without sign
-  std::int8_t exponent[128];                                  // of an fp8 code, rounded down
 };
 
 constexpr Int8Tables make_int8_tables() {
@@ -37,9 +36,6 @@ constexpr Int8Tables make_int8_tables() {
     const int e = c >> 3, mantissa = e == 0 ? c & 7 : 8 + (c & 7), from = (e == 0 ? 1 : e) - 10;
     for (int d = kFp8Low; d <= kFp8High; ++d)
       t.fp8[d - kFp8Low][c] = held(scaled(mantissa, d - 6 - from), false);
-    int top = from;
-    for (int m = mantissa; m > 1; m /= 2) ++top;
-    t.exponent[c] = static_cast<std::int8_t>(c == 0 ? -128 : top);
   }
   return t;
 }
@@ -80,10 +76,9 @@ inline __m512i lane_max(__m512i m) {
 }
 
 // Byte 0 of the four lanes.
-inline std::uint32_t lane_bytes(__m512i m) {
+inline __m128i lane_bytes(__m512i m) {
   const __m512i at = _mm512_castsi128_si512(_mm_cvtsi32_si128(0x30201000));
-  return static_cast<std::uint32_t>(
-      _mm_cvtsi128_si32(_mm512_castsi512_si128(_mm512_permutexvar_epi8(at, m))));
+  return _mm512_castsi512_si128(_mm512_permutexvar_epi8(at, m));
 }
 
 inline BlockCodes<Format::kFp8> block_codes_fp8(const RowReader& row, std::int64_t k,
@@ -93,15 +88,22 @@ inline BlockCodes<Format::kFp8> block_codes_fp8(const RowReader& row, std::int64
   for (int l = 0; l < quarters; ++l)
     most[l] = _mm512_max_epu8(_mm512_and_si512(load64(row.data + k + 128 * l), seven),
                               _mm512_and_si512(load64(row.data + k + 128 * l + 64), seven));
-  const std::uint32_t codes = lane_bytes(lane_max(fold_max(most)));
-  BlockCodes<Format::kFp8> b{{}, -1000};
-  for (int l = 0; l < quarters; ++l) {
-    const int e = row.scale[k / 128 + l] - 127 + kInt8.exponent[codes >> 8 * l & 127];
-    if (e > b.exponent) b.exponent = e;
-  }
-  for (int l = 0; l < quarters; ++l)
-    b.table[l] =
-        kInt8.fp8[table_row(b.exponent - (row.scale[k / 128 + l] - 127), kFp8Low, kFp8High)];
+  // One 32-bit lane for each 128 columns; exponents are held as 127 + 7 more.
+  const __m128i code = _mm_cvtepu8_epi32(lane_bytes(lane_max(fold_max(most))));
+  const __m128i scale = _mm_cvtepu8_epi32(
+      _mm_maskz_loadu_epi8(static_cast<__mmask16>((1 << quarters) - 1), row.scale + k / 128));
+  const __m128i exponent =
+      _mm_add_epi32(scale, _mm_max_epi32(_mm_srli_epi32(code, 3), _mm_set1_epi32(1)));
+  const __mmask8 any = _mm_test_epi32_mask(code, code);
+  __m128i top = _mm_mask_mov_epi32(_mm_set1_epi32(-1000), any, exponent);
+  top = _mm_max_epi32(top, _mm_shuffle_epi32(top, 0x4e));
+  top = _mm_max_epi32(top, _mm_shuffle_epi32(top, 0xb1));
+  __m128i drop = _mm_sub_epi32(_mm_sub_epi32(top, scale), _mm_set1_epi32(7));
+  drop = _mm_min_epi32(_mm_max_epi32(drop, _mm_set1_epi32(kFp8Low)), _mm_set1_epi32(kFp8High));
+  alignas(16) std::int32_t at[4];
+  _mm_store_si128(reinterpret_cast<__m128i*>(at), _mm_sub_epi32(drop, _mm_set1_epi32(kFp8Low)));
+  BlockCodes<Format::kFp8> b{{}, _mm_cvtsi128_si32(top) - 134};
+  for (int l = 0; l < 4; ++l) b.table[l] = kInt8.fp8[at[l]];
   return b;
 }
 
@@ -119,8 +121,10 @@ struct BlockCodes<Format::kFp4> {
   int exponent;
 };
 
-inline int least_byte(__m128i v) {
-  return _mm_cvtsi128_si32(_mm_minpos_epu16(_mm_min_epu8(v, _mm_srli_epi16(v, 8)))) & 255;
+// The least byte, in a vector whose other bytes are 0.
+inline __m128i least_byte(__m128i v) {
+  return _mm_and_si128(_mm_minpos_epu16(_mm_min_epu8(v, _mm_srli_epi16(v, 8))),
+                       _mm_cvtsi32_si128(255));
 }
 
 // E of a block whose scales lie far apart, from its codes.
@@ -130,8 +134,8 @@ inline int exponent_fp4(const RowReader& row, std::int64_t k, int quarters) {
   int most = -1000;
   for (int l = 0; l < quarters; ++l) {
     const __m512i v = load64(row.data + k / 2 + 64 * l);
-    const std::uint32_t codes = lane_bytes(lane_max(_mm512_max_epu8(
-        _mm512_and_si512(v, seven), _mm512_and_si512(_mm512_srli_epi16(v, 4), seven))));
+    const int codes = _mm_cvtsi128_si32(lane_bytes(lane_max(_mm512_max_epu8(
+        _mm512_and_si512(v, seven), _mm512_and_si512(_mm512_srli_epi16(v, 4), seven)))));
     for (int i = 0; i < 4; ++i) {
       const int e = row.scale[k / 32 + 4 * l + i] - 127 + kExponent[codes >> 8 * i & 7];
       if (e > most) most = e;
@@ -145,28 +149,27 @@ inline BlockCodes<Format::kFp4> block_codes_fp4(const RowReader& row, std::int64
   const std::uint8_t* s = row.scale + k / 32;
   const __m128i scales = _mm_mask_loadu_epi8(_mm_set1_epi8(static_cast<char>(s[0])),
                                              static_cast<__mmask16>((1u << 4 * quarters) - 1), s);
-  const int least = least_byte(scales);
-  const int most = 255 - least_byte(_mm_xor_si128(scales, _mm_set1_epi8(-1)));
+  const __m128i least = least_byte(scales);  // most: of 255 - scale
+  const __m128i most = least_byte(_mm_xor_si128(scales, _mm_set1_epi8(-1)));
+  const int top = 255 - _mm_cvtsi128_si32(most);
   // With the greatest scale's own top, every code of a near block is a whole number of units.
-  if (most - least <= 3)
-    return {
-        true,
-        _mm512_add_epi64(_mm512_set1_epi64(2 * most), _mm512_setr_epi64(0, 1, 0, 1, 0, 1, 0, 1)),
-        most - 127 + 2};
+  if (top - _mm_cvtsi128_si32(least) <= 3) {
+    const __m512i two_tops = _mm512_setr_epi64(510, 511, 510, 511, 510, 511, 510, 511);
+    const __m512i rest = _mm512_broadcastq_epi64(_mm_add_epi64(most, most));
+    return {true, _mm512_sub_epi64(two_tops, rest), top - 127 + 2};
+  }
   return {false, _mm512_setzero_si512(), exponent_fp4(row, k, quarters)};
 }
 
 inline __m512i tables_fp4(const BlockCodes<Format::kFp4>& b, const std::uint8_t* s) {
   if (b.near) {
-    std::int32_t four;
-    std::memcpy(&four, s, sizeof four);
     const char no = -128;
     const __m512i to_lanes =
         _mm512_set_epi8(no, no, no, no, no, no, no, 3, no, no, no, no, no, no, no, 3,  //
                         no, no, no, no, no, no, no, 2, no, no, no, no, no, no, no, 2,  //
                         no, no, no, no, no, no, no, 1, no, no, no, no, no, no, no, 1,  //
                         no, no, no, no, no, no, no, 0, no, no, no, no, no, no, no, 0);
-    const __m512i scale = _mm512_shuffle_epi8(_mm512_set1_epi32(four), to_lanes);
+    const __m512i scale = _mm512_shuffle_epi8(_mm512_broadcastd_epi32(_mm_loadu_si32(s)), to_lanes);
     const __m512i at = _mm512_sub_epi64(b.first, _mm512_add_epi64(scale, scale));
     return _mm512_permutexvar_epi64(at, _mm512_loadu_si512(kInt8.fp4[2 - kFp4Low]));
   }

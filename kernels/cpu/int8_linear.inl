@@ -3,28 +3,43 @@
 // last.  Few tokens: weights go from memory through registers into sums.  Many: eight rows become
 // bytes in scratch and meet the tokens in tiles of 4 rows x 3 tokens, as in bf16_gemm.inl.
 
-constexpr std::int64_t kInt8Few = 3;   // tokens of a tile
-constexpr std::int64_t kInt8Part = 4;  // blocks of 8 rows and 3 tokens stay in the nearest cache
+constexpr std::int64_t kInt8Few = 3;  // tokens of a tile
 constexpr std::int64_t kInt8Ahead = 16384;
 
-inline __m512i dot(__m512i sum, __m512i w, __m512i x) { return _mm512_dpbusd_epi32(sum, w, x); }
+// Written as an instruction: gcc 12 copies the sums of its intrinsic around, which takes longer
+// than the products do.
+inline __m512i dot(__m512i sum, __m512i w, __m512i x) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+  return sum;
+}
 
 // sum + lanes * unit * scale
 inline __m512 add_scaled(__m512i lanes, float scales, __m512 sum) {
   return _mm512_fmadd_ps(_mm512_cvtepi32_ps(lanes), _mm512_set1_ps(scales), sum);
 }
 
+// The sums of four registers: neighbours first, 128-bit lanes last.
+inline __m128 fold_rows(__m512 a, __m512 b, __m512 c, __m512 d) {
+  const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  const __m512d x = _mm512_castps_pd(ab), y = _mm512_castps_pd(cd);
+  return fold_to_four(_mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
+                                    _mm512_castpd_ps(_mm512_unpackhi_pd(x, y))));
+}
+
 // ---- few
 
-template <Format kFormat, int kT>
-inline void add_block(const RowReader& row, std::int64_t b, const PackedX& p, __m512* sum) {
+// Block b of one row times kT tokens; kQuarters: all four, or 0 for a short last block.
+template <Format kFormat, int kT, int kQuarters>
+inline void add_row_block(const RowReader& row, const BlockCodes<kFormat>& codes, std::int64_t b,
+                          const PackedX& p, __m512* sum) {
   const std::int64_t k = b * kInt8Block;
-  const int quarters = quarters_of(p.cols, k);
-  const BlockCodes<kFormat> codes = block_codes<kFormat>(row, k, quarters);
+  const int quarters = kQuarters > 0 ? kQuarters : quarters_of(p.cols, k);
   const std::int8_t* x = p.x + kT * k;
   __m512i lanes[kT];
 #pragma GCC unroll 3
   for (int t = 0; t < kT; ++t) lanes[t] = _mm512_loadu_si512(p.first + 16 * (b * kT + t));
+#pragma GCC unroll 4
   for (int l = 0; l < quarters; ++l) {
     __m512i w[2];
     quarter<kFormat>(row, codes, k, l, kInt8Ahead, w);
@@ -40,35 +55,52 @@ inline void add_block(const RowReader& row, std::int64_t b, const PackedX& p, __
 }
 
 template <Format kFormat, int kT>
+inline void rows_times_few(const LinearArgs& a, std::int64_t r, int rows, const PackedX& p) {
+  __m512 sum[4][kT] = {};
+  RowReader row[4];
+  for (int i = 0; i < rows; ++i) row[i] = row_reader(a.w, r + i);
+  // The tables of a block take long to find and are found while the one before is multiplied.
+  BlockCodes<kFormat> next = block_codes<kFormat>(row[0], 0, quarters_of(p.cols, 0));
+  for (std::int64_t b = 0; b < p.blocks; ++b)
+    for (int i = 0; i < rows; ++i) {
+      const BlockCodes<kFormat> codes = next;
+      const int following = i + 1 < rows ? i + 1 : 0;
+      const std::int64_t k = (following > 0 ? b : b + 1) * kInt8Block;
+      if (k < p.cols) next = block_codes<kFormat>(row[following], k, quarters_of(p.cols, k));
+      if (quarters_of(p.cols, b * kInt8Block) == 4)
+        add_row_block<kFormat, kT, 4>(row[i], codes, b, p, sum[i]);
+      else
+        add_row_block<kFormat, kT, 0>(row[i], codes, b, p, sum[i]);
+    }
+  for (int t = 0; t < kT; ++t)
+    put(a, t, r, rows, fold_rows(sum[0][t], sum[1][t], sum[2][t], sum[3][t]));
+}
+
+template <Format kFormat, int kT>
 inline void few(const LinearArgs& a, const PackedX& p) {
-  for (std::int64_t r = a.row_begin; r < a.row_end; r += 4) {
-    const int rows = a.row_end - r < 4 ? static_cast<int>(a.row_end - r) : 4;
-    __m512 sum[4][kT] = {};
-    RowReader row[4];
-    for (int i = 0; i < rows; ++i) row[i] = row_reader(a.w, r + i);
-    for (std::int64_t b = 0; b < p.blocks; ++b)
-      for (int i = 0; i < rows; ++i) add_block<kFormat, kT>(row[i], b, p, sum[i]);
-    for (int t = 0; t < kT; ++t)
-      put(a, t, r, rows, fold(sum[0][t], sum[1][t], sum[2][t], sum[3][t]));
-  }
+  for (std::int64_t r = a.row_begin; r < a.row_end; r += 4)
+    rows_times_few<kFormat, kT>(a, r, a.row_end - r < 4 ? static_cast<int>(a.row_end - r) : 4, p);
 }
 
 // ---- many
 
-// Eight rows as bytes: two groups of four, within a group block by block.
+// Four rows as bytes, block by block.
 struct Panel {
   std::uint8_t* bytes;
-  float* unit;  // [group][block][row]
+  float* unit;  // [block][row]
 };
 
-// A row of W into place i of a group; the same row of the next eight is asked for meanwhile.
+// A row of W into place i of a panel; the same row of the next eight is asked for meanwhile.
 template <Format kFormat>
 inline void unpack_row(const RowReader& row, std::int64_t cols, int i, std::uint8_t* out,
                        float* unit) {
   const std::int64_t ahead = kFormat == Format::kFp8 ? 8 * cols : 4 * cols;
+  BlockCodes<kFormat> next = block_codes<kFormat>(row, 0, quarters_of(cols, 0));
   for (std::int64_t k = 0; k < cols; k += kInt8Block, out += 4 * kInt8Block, unit += 4) {
+    const BlockCodes<kFormat> codes = next;
     const int quarters = quarters_of(cols, k);
-    const BlockCodes<kFormat> codes = block_codes<kFormat>(row, k, quarters);
+    if (k + kInt8Block < cols)
+      next = block_codes<kFormat>(row, k + kInt8Block, quarters_of(cols, k + kInt8Block));
     unit[i] = unit_of(codes.exponent);
     for (int l = 0; l < quarters; ++l) {
       __m512i w[2];
@@ -79,92 +111,81 @@ inline void unpack_row(const RowReader& row, std::int64_t cols, int i, std::uint
   }
 }
 
-// Blocks [b0, b1) of four rows times a tile of kT tokens, into sums [4][kT].
+// Where a block of four rows meets a block of a tile.
+struct BlockAt {
+  const std::uint8_t* row;  // [4][n]
+  const std::int8_t* x;     // [tokens][n]
+  const std::int32_t* first;
+  const float *unit, *scale;
+};
+
+// kN: its columns, known for all blocks but a short last one; then 0, and they are `n`.
+template <int kT, int kN>
+inline void add_block(const BlockAt& at, std::int64_t n, __m512 (&sum)[4][kT]) {
+  if constexpr (kN > 0) n = kN;
+  __m512i lanes[4][kT];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i)
+#pragma GCC unroll 3
+    for (int t = 0; t < kT; ++t) lanes[i][t] = _mm512_loadu_si512(at.first + 16 * t);
+#pragma GCC unroll 8
+  for (std::int64_t k = 0; k < n; k += 64) {
+    __m512i v[kT];
+#pragma GCC unroll 3
+    for (int t = 0; t < kT; ++t) v[t] = load64(at.x + t * n + k);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const __m512i u = load64(at.row + i * n + k);
+#pragma GCC unroll 3
+      for (int t = 0; t < kT; ++t) lanes[i][t] = dot(lanes[i][t], u, v[t]);
+    }
+  }
+  alignas(16) float scales[kT][4];
+#pragma GCC unroll 3
+  for (int t = 0; t < kT; ++t)
+    _mm_store_ps(scales[t], _mm_mul_ps(_mm_loadu_ps(at.unit), _mm_set1_ps(at.scale[t])));
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i)
+#pragma GCC unroll 3
+    for (int t = 0; t < kT; ++t) sum[i][t] = add_scaled(lanes[i][t], scales[t][i], sum[i][t]);
+}
+
+// Four rows [r, r + rows) of W times the tile of kT tokens at t0 of the packed ones.
 template <int kT>
-inline void tile(const std::uint8_t* w, const float* unit, const PackedX& p, std::int64_t t0,
-                 std::int64_t b0, std::int64_t b1, float* sums) {
-  __m512 sum[4][kT];
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i)
-#pragma GCC unroll 3
-    for (int t = 0; t < kT; ++t)
-      sum[i][t] = b0 == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + 16 * (i * kT + t));
-  for (std::int64_t b = b0; b < b1; ++b) {
-    const std::int64_t n = 128 * quarters_of(p.cols, b * kInt8Block);
-    const std::uint8_t* row = w + b * 4 * kInt8Block;
-    const std::int8_t* x = p.x + t0 * p.cols + b * kT * kInt8Block;
-    const std::int64_t at = t0 * p.blocks + b * kT;
-    __m512i lanes[4][kT];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i)
-#pragma GCC unroll 3
-      for (int t = 0; t < kT; ++t) lanes[i][t] = _mm512_loadu_si512(p.first + 16 * (at + t));
-    for (std::int64_t k = 0; k < n; k += 64) {
-      __m512i u[4];
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) u[i] = load64(row + i * n + k);
-#pragma GCC unroll 3
-      for (int t = 0; t < kT; ++t) {
-        const __m512i v = load64(x + t * n + k);
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i) lanes[i][t] = dot(lanes[i][t], u[i], v);
-      }
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i)
-#pragma GCC unroll 3
-      for (int t = 0; t < kT; ++t)
-        sum[i][t] = add_scaled(lanes[i][t], unit[4 * b + i] * p.scale[at + t], sum[i][t]);
+inline void tile(const LinearArgs& a, const Panel& w, std::int64_t r, int rows, const PackedX& p,
+                 std::int64_t t0, std::int64_t token) {
+  __m512 sum[4][kT] = {};
+  for (std::int64_t b = 0; b < p.blocks; ++b) {
+    const std::int64_t n = 128 * quarters_of(p.cols, b * kInt8Block), x = t0 * p.blocks + b * kT;
+    const BlockAt at{w.bytes + b * 4 * kInt8Block, p.x + t0 * p.cols + b * kT * kInt8Block,
+                     p.first + 16 * x, w.unit + 4 * b, p.scale + x};
+    if (n == kInt8Block)
+      add_block<kT, kInt8Block>(at, n, sum);
+    else
+      add_block<kT, 0>(at, n, sum);
   }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i)
-#pragma GCC unroll 3
-    for (int t = 0; t < kT; ++t) _mm512_storeu_ps(sums + 16 * (i * kT + t), sum[i][t]);
+  for (int t = 0; t < kT; ++t)
+    put(a, token + t, r, rows, fold_rows(sum[0][t], sum[1][t], sum[2][t], sum[3][t]));
 }
 
-using Int8Tile = void (*)(const std::uint8_t*, const float*, const PackedX&, std::int64_t,
-                          std::int64_t, std::int64_t, float*);
+using Int8Tile = void (*)(const LinearArgs&, const Panel&, std::int64_t, int, const PackedX&,
+                          std::int64_t, std::int64_t);
 constexpr Int8Tile kInt8Tiles[kInt8Few + 1] = {nullptr, tile<1>, tile<2>, tile<3>};
-
-inline std::int64_t tile_size(std::int64_t left) { return left < kInt8Few ? left : kInt8Few; }
-
-// A panel times `n` packed tokens, the first of which is token t0 of the call.
-inline void panel_times_tokens(const LinearArgs& a, const Panel& w, std::int64_t r0, int rows,
-                               const PackedX& p, std::int64_t t0, std::int64_t n, float* sums) {
-  const int groups = rows > 4 ? 2 : 1;
-  const std::int64_t group_bytes = 4 * p.blocks * kInt8Block;
-  for (std::int64_t b = 0; b < p.blocks; b += kInt8Part) {
-    const std::int64_t end = p.blocks - b < kInt8Part ? p.blocks : b + kInt8Part;
-    for (std::int64_t t = 0; t < n; t += kInt8Few)
-      for (int g = 0; g < groups; ++g)
-        kInt8Tiles[tile_size(n - t)](w.bytes + g * group_bytes, w.unit + g * 4 * p.blocks, p, t, b,
-                                     end, sums + 64 * (g * n + t));
-  }
-  for (int g = 0; g < groups; ++g)
-    for (std::int64_t t = 0; t < n; t += kInt8Few) {
-      const std::int64_t m = tile_size(n - t);
-      const float* s = sums + 64 * (g * n + t);
-      for (std::int64_t i = 0; i < m; ++i)
-        put(a, t0 + t + i, r0 + 4 * g, rows - 4 * g < 4 ? rows - 4 * g : 4,
-            fold(_mm512_loadu_ps(s + 16 * i), _mm512_loadu_ps(s + 16 * (m + i)),
-                 _mm512_loadu_ps(s + 16 * (2 * m + i)), _mm512_loadu_ps(s + 16 * (3 * m + i))));
-    }
-}
 
 // ---- both
 
-// Everything a call needs, in its scratch; sums come first.
+// Everything a call needs, in its scratch.
 template <Format kFormat>
 void linear_int8_of(const LinearArgs& a) {
   const std::int64_t cols = a.w.cols, blocks = (cols + kInt8Block - 1) / kInt8Block;
-  const std::int64_t most = linear_tokens(cols);
-  float* sums = whole_lines(a.scratch);
-  auto* first = reinterpret_cast<std::int32_t*>(sums + 2 * 64 * most);
+  const std::int64_t most = linear_int8_tokens(cols), panel_bytes = 4 * blocks * kInt8Block;
+  auto* first = reinterpret_cast<std::int32_t*>(whole_lines(a.scratch));
   auto* bytes = reinterpret_cast<std::uint8_t*>(first + 16 * most * blocks);
-  auto* x = reinterpret_cast<std::int8_t*>(bytes + 8 * blocks * kInt8Block);
+  auto* x = reinterpret_cast<std::int8_t*>(bytes + 2 * panel_bytes);
   auto* scale = reinterpret_cast<float*>(x + most * cols);
+  auto* unit = scale + most * blocks;
   const PackedX p{x, first, scale, cols, blocks};
-  const Panel w{bytes, scale + most * blocks};
+  const Panel panel[2] = {{bytes, unit}, {bytes + panel_bytes, unit + 4 * blocks}};
   for (std::int64_t t0 = 0; t0 < a.tokens; t0 += most) {
     const std::int64_t n = a.tokens - t0 < most ? a.tokens - t0 : most;
     pack_tokens<kFormat>(a, t0, n, kInt8Few, p);
@@ -175,8 +196,12 @@ void linear_int8_of(const LinearArgs& a) {
       const int rows = a.row_end - r < 8 ? static_cast<int>(a.row_end - r) : 8;
       for (int i = 0; i < (rows > 4 ? 8 : 4); ++i)  // missing rows repeat the last one
         unpack_row<kFormat>(row_reader(a.w, r + (i < rows ? i : rows - 1)), cols, i % 4,
-                            bytes + i / 4 * 4 * blocks * kInt8Block, w.unit + i / 4 * 4 * blocks);
-      panel_times_tokens(a, w, r, rows, p, t0, n, sums);
+                            panel[i / 4].bytes, panel[i / 4].unit);
+      // A tile of tokens is in the nearest cache when the second panel meets it.
+      for (std::int64_t t = 0; t < n; t += kInt8Few)
+        for (int g = 0; 4 * g < rows; ++g)
+          kInt8Tiles[n - t < kInt8Few ? n - t : kInt8Few](
+              a, panel[g], r + 4 * g, rows - 4 * g < 4 ? rows - 4 * g : 4, p, t, t0 + t);
     }
   }
 }

@@ -14,9 +14,15 @@ namespace {
 
 // unit of columns [k0, k1) of row r; 0 when all are zero.
 double unit_of(const Weight& w, std::int64_t r, std::int64_t k0, std::int64_t k1) {
-  double most = 0;
-  for (std::int64_t k = k0; k < k1; ++k) most = std::max(most, std::fabs(weight_value(w, r, k)));
-  return most == 0 ? 0 : std::ldexp(1.0, std::ilogb(most) - 6);
+  constexpr int kNone = -10000;
+  int most = kNone;
+  for (std::int64_t k = k0; k < k1; ++k) {
+    const double v = weight_value(w, r, k);
+    if (v == 0) continue;
+    most = std::max(most, std::ilogb(v));
+    if (w.format == Format::kFp8) most = std::max(most, scale_code(w, r, k) - 127 - 6);
+  }
+  return most == kNone ? 0 : std::ldexp(1.0, most - 6);
 }
 
 Int8Scale scale_of(const float* x, std::int64_t k0, std::int64_t k1) {

@@ -9,6 +9,12 @@
 
 namespace v4i::kernels {
 
+// The scale code of row r, column k; fp8 and fp4 have them.
+static inline std::uint8_t scale_code(const Weight& w, std::int64_t r, std::int64_t k) {
+  const std::int64_t scale_cols = (w.cols + w.block_cols - 1) / w.block_cols;
+  return w.scale[r / w.block_rows * scale_cols + k / w.block_cols];
+}
+
 // Row r, column k.
 static inline double weight_value(const Weight& w, std::int64_t r, std::int64_t k) {
   const auto* bytes = static_cast<const std::uint8_t*>(w.data);
@@ -24,15 +30,11 @@ static inline double weight_value(const Weight& w, std::int64_t r, std::int64_t 
       return decode_bf16(code);
     }
     case Format::kFp8: {
-      const std::int64_t scale_cols = (w.cols + w.block_cols - 1) / w.block_cols;
-      const std::uint8_t scale = w.scale[r / w.block_rows * scale_cols + k / w.block_cols];
-      return decode_e4m3(bytes[r * w.cols + k]) * decode_ue8m0(scale);
+      return decode_e4m3(bytes[r * w.cols + k]) * decode_ue8m0(scale_code(w, r, k));
     }
     case Format::kFp4: {
       const unsigned pair = bytes[r * (w.cols / 2) + k / 2];
-      const std::int64_t scale_cols = (w.cols + w.block_cols - 1) / w.block_cols;
-      const std::uint8_t scale = w.scale[r * scale_cols + k / w.block_cols];
-      return decode_e2m1(pair >> (k % 2 * 4) & 15u) * decode_ue8m0(scale);
+      return decode_e2m1(pair >> (k % 2 * 4) & 15u) * decode_ue8m0(scale_code(w, r, k));
     }
   }
   return 0;

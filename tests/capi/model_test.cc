@@ -75,8 +75,8 @@ TEST_CASE("Extension blocks: numerics is known, others and endless chains are re
   auto o = options();
   o.next = as_ext(n);
   ok(v4infer::Model::open(engine(), o.path, o));
-  n.mode = 3;
-  open_refused(o, V4I_E_INVALID, "v4i_numerics.mode is 3, allowed is 0 to 2");
+  n.mode = 4;
+  open_refused(o, V4I_E_INVALID, "v4i_numerics.mode is 4, allowed is 0 to 3");
   n = numerics(0);
   n.type = 77;
   open_refused(o, V4I_E_UNSUPPORTED, "extension type 77");
@@ -100,6 +100,24 @@ TEST_CASE("Exact and native numerics give different logits, native is the defaul
   CHECK(logits(-1) == logits(V4I_NUMERICS_NATIVE));
   CHECK(logits(0) == logits(V4I_NUMERICS_NATIVE));
   CHECK(logits(V4I_NUMERICS_EXACT) != logits(V4I_NUMERICS_NATIVE));
+}
+
+TEST_CASE("Fast numerics opens with kernels that have int8 products, or says what it needs") {
+  const v4i_numerics n = numerics(V4I_NUMERICS_FAST);
+  auto o = options();
+  o.next = as_ext(n);
+  auto e = v4infer::Engine::options();
+  e.force_isa = "scalar";
+  const auto scalar = ok(v4infer::Engine::create(e));
+  const auto m = ok(v4infer::Model::open(scalar, o.path, o));
+  auto s = ok(v4infer::Session::create(m));
+  CHECK(ok(s.eval(some_tokens(3), 512)).size() == 3 * 512);
+  e.force_isa = "avx2";
+  auto avx2 = v4infer::Engine::create(e);
+  if (!avx2) return;  // not on this processor
+  auto without = v4infer::Model::open(*avx2, o.path, o);
+  REQUIRE(!without);
+  CHECK(without.error().code() == V4I_E_UNSUPPORTED);
 }
 
 TEST_CASE("Opening reports progress to its end and can be cancelled both ways") {

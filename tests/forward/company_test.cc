@@ -1,4 +1,5 @@
 // A token's result does not depend on chunk, company or threads: bit for bit.
+#include <cmath>
 #include <cstring>
 
 #include "tests/forward/rig.h"
@@ -18,7 +19,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 TEST_CASE("logits have the same bits for every chunk size and thread count", "[forward][bits]") {
   const test::Golden golden(1);
   const auto ids = test::read_ids(golden.model());
-  for (Numerics numerics : {Numerics::kExact, Numerics::kNative}) {
+  for (Numerics numerics : test::modes()) {
     test::Rig one(golden.model(), numerics, 1);
     const auto want = one.logits(ids, 300);
     for (int threads : {1, 2, 3}) {
@@ -39,10 +40,13 @@ TEST_CASE("under every kernel table bits depend neither on chunks nor on threads
   auto ids = test::read_ids(golden.model());
   ids.resize(150);  // enough for selected rows and for a row of 128 tokens
   for (const char* name : test::kernel_names()) {
-    DYNAMIC_SECTION(name) {
-      test::Rig one(golden.model(), Numerics::kNative, 1, 300, name);
-      test::Rig two(golden.model(), Numerics::kNative, 2, 300, name);
-      CHECK(same_bits(two.logits(ids, 13), one.logits(ids, 150)));
+    for (Numerics numerics : test::modes(name)) {
+      if (numerics == Numerics::kExact) continue;
+      DYNAMIC_SECTION(name << " " << static_cast<int>(numerics)) {
+        test::Rig one(golden.model(), numerics, 1, 300, name);
+        test::Rig two(golden.model(), numerics, 2, 300, name);
+        CHECK(same_bits(two.logits(ids, 13), one.logits(ids, 150)));
+      }
     }
   }
 }
@@ -50,7 +54,8 @@ TEST_CASE("under every kernel table bits depend neither on chunks nor on threads
 TEST_CASE("a session in a batch with three others has the bits it has alone", "[forward][bits]") {
   const test::Golden golden(2);
   const auto ids = test::read_ids(golden.model());
-  test::Rig rig(golden.model(), Numerics::kNative, 2);
+  const Numerics numerics = test::modes().back();  // the last: fast where it runs
+  test::Rig rig(golden.model(), numerics, 2);
   const auto v = static_cast<std::size_t>(rig.vocab());
   // Four sequences: the ids from four offsets, fed in chunks of different sizes.
   const std::size_t sizes[4] = {1, 7, 30, 50};
@@ -74,6 +79,32 @@ TEST_CASE("a session in a batch with three others has the bits it has alone", "[
     rig.forward.run(items, nullptr);
   }
   for (std::size_t i = 0; i < 4; ++i) CHECK(same_bits(got[i], want[i]));
+}
+
+TEST_CASE("fast is native within its rounding, and refused where kernels cannot", "[forward]") {
+  const test::Golden golden(1);
+  const auto ids = test::read_ids(golden.model());
+  for (const char* name : test::kernel_names()) {
+    CAPTURE(name);
+    if (test::modes(name).back() != Numerics::kFast) {
+      CHECK_THROWS_AS(test::Rig(golden.model(), Numerics::kFast, 1, 300, name), Error);
+      continue;
+    }
+    test::Rig exact(golden.model(), Numerics::kExact, 2, 300, name);
+    test::Rig native(golden.model(), Numerics::kNative, 2, 300, name);
+    test::Rig fast(golden.model(), Numerics::kFast, 2, 300, name);
+    const auto want = exact.logits(ids, 300), n = native.logits(ids, 300),
+               f = fast.logits(ids, 300);
+    const auto distance = [&](const std::vector<float>& got) {
+      double sum = 0;
+      for (std::size_t i = 0; i < want.size(); ++i) sum += std::pow(double(got[i]) - want[i], 2);
+      return std::sqrt(sum);
+    };
+    CAPTURE(distance(n), distance(f));
+    CHECK(!same_bits(n, f));
+    CHECK(distance(f) > 0);
+    CHECK(distance(f) < 1.1 * distance(n));
+  }
 }
 
 TEST_CASE("a cancelled run leaves the state as it was", "[forward][cancel]") {

@@ -45,6 +45,13 @@ std::vector<const char*> kernel_names() {
   return names;
 }
 
+std::vector<forward::Numerics> modes(const char* kernels) {
+  std::vector<forward::Numerics> all = {forward::Numerics::kExact, forward::Numerics::kNative};
+  if (kernels::select_kernels(kernels)->linear_int8 != nullptr)
+    all.push_back(forward::Numerics::kFast);
+  return all;
+}
+
 std::vector<std::int32_t> read_ids(const std::string& model_path) {
   return nlohmann::json::parse(read_file(model_path + "/ids.json"));
 }

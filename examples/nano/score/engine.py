@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-NATIVE, EXACT = 1, 2
+NATIVE, EXACT, FAST = 1, 2, 3
 
 
 class EngineOptions(c.Structure):
