@@ -112,7 +112,7 @@ TEST_CASE("linear of activations of any size gives the same bits alone, in compa
     for (Format f : {Format::kBF16, Format::kFp8, Format::kFp4}) {
       const RandomWeight w(f, 9, 256, 128, 8);
       for (float size : {0x1p-60f, 1.0f, 0x1p8f, 0x1p16f, 0x1p60f, 0x1p100f}) {
-        auto x = bf16_normal(2 * 256, 9);
+        auto x = normal_bf16(2 * 256, 9);
         for (float& v : x) v *= size;
         const auto both = run_linear(*table, w.w, x, 2, false, true);
         x.resize(256);
