@@ -60,7 +60,8 @@ def expected(question, lines):
         return "Now " + ", ".join(f"{p} is at the {where[p]}" for p in been) + f": {worlds.NUMBERS[n]} at the {m[1]}."
     if m := re.fullmatch(r"How many things does (\w+) have\?", question):
         n = sum(p == m[1] for p in holder.values())
-        return "Now " + ", ".join(f"the {t} is now with {holder[t]}" for t in order if t in holder) + f": {worlds.NUMBERS[n]} with {m[1]}."
+        each = (f"the {t} is now with {holder[t]}" if t in holder else f"the {t} is at the {lies[t]}" for t in order)
+        return "Now " + ", ".join(each) + f": {worlds.NUMBERS[n]} with {m[1]}."
     m = re.fullmatch(r"Where did (\w+) go first\?", question)
     return f"First {m[1]} went to the {been[m[1]][0]}."
 

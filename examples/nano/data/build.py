@@ -21,9 +21,9 @@ ANSWER = 0x8000
 MIXES = {
     "easy": {"worlds_easy": 0.58, "recall_easy": 0.08, "pairs": 0.06, "lists": 0.10, "tools": 0.08, "chat": 0.03,
              "tales": 0.04},
-    "short": {"worlds": 0.44, "worlds_easy": 0.05, "recall": 0.05, "pairs": 0.02, "lists": 0.09, "tools": 0.18,
+    "short": {"worlds": 0.32, "worlds_hard": 0.17, "recall": 0.05, "pairs": 0.02, "lists": 0.09, "tools": 0.18,
               "chat": 0.05, "tales": 0.08},
-    "long": {"worlds": 0.36, "recall": 0.06, "recall_long": 0.26, "lists": 0.06, "tools": 0.16, "chat": 0.02,
+    "long": {"worlds": 0.26, "worlds_hard": 0.10, "recall": 0.06, "recall_long": 0.26, "lists": 0.06, "tools": 0.16, "chat": 0.02,
              "tales": 0.04},
     "held": {**{f"ask_{q}": 0.07 for q in worlds.QUESTIONS}, "recall": 0.10, "recall_long": 0.12, "pairs": 0.03, "lists": 0.03,
              "tools": 0.08, "chat": 0.02, "tales": 0.04}}
@@ -48,6 +48,7 @@ def segments(r: random.Random, kind: str, long_limit: int = 1 << 30) -> render.S
         return render.render(worlds.example(r, kind.removeprefix("ask_"), 2))
     makers: dict[str, Callable[[], dict]] = {
         "worlds": lambda: worlds.example(r),
+        "worlds_hard": lambda: worlds.example(r, r.choice(worlds.HARD)),
         "worlds_easy": lambda: worlds.example(r, events=r.choice((0, 1, 2, 3, 4))),
         "recall": lambda: recall_of(r, (100, 400, 1200, 2400), (4, 8)),
         "recall_easy": lambda: recall_of(r, (0, 50, 100), (4, 8)),

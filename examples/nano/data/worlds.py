@@ -152,14 +152,14 @@ def count_people(w: World, r: random.Random) -> QA:
 
 
 def count_things(w: World, r: random.Random) -> QA | None:
-    """Every thing that somebody has is named with its holder, then those of one person are counted."""
+    """Every thing is named with its holder or place, then those of one person are counted."""
     if not w.holder:
         return None
     who = r.choice(sorted(set(w.holder.values())))
-    held = [t for t in w.things if t in w.holder]
     n = sum(p == who for p in w.holder.values())
-    return (f"How many things does {who} have?", " ".join(w.why[t] for t in held),
-            "Now " + ", ".join(f"the {t} is now with {w.holder[t]}" for t in held) + f": {NUMBERS[n]} with {who}.")
+    each = (f"the {t} is now with {w.holder[t]}" if t in w.holder else f"the {t} is at the {w.lies[t]}" for t in w.things)
+    return (f"How many things does {who} have?", " ".join(w.why[t] for t in w.things),
+            "Now " + ", ".join(each) + f": {NUMBERS[n]} with {who}.")
 
 
 def first_place(w: World, r: random.Random) -> QA:
@@ -171,6 +171,7 @@ def first_place(w: World, r: random.Random) -> QA:
 QUESTIONS = {"where_person": where_person, "where_before": where_before, "who_has": who_has,
              "where_thing": where_thing, "who_said": who_said, "count_people": count_people,
              "count_things": count_things, "first_place": first_place}
+HARD = ("where_before", "who_said", "count_people", "count_things")  # the last to be learned
 SYSTEM = ("You live in the village. Answer from what happened.",
           "You are a villager. Use only the story.", "Answer questions about the story.")
 
