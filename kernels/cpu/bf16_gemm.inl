@@ -77,14 +77,14 @@ void tile(const TileArgs& a, const Part& next, int i0, const Decoder& d) {
     __m512 p[4][kT];
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
-      __m512i u[4];
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) u[i] = load64(w + i * kBlock + 32 * j);
+      __m512i v[kT];
 #pragma GCC unroll 3
-      for (int t = 0; t < kT; ++t) {
-        const __m512i v = load64(x + t * kBlock + 32 * j);
+      for (int t = 0; t < kT; ++t) v[t] = load64(x + t * kBlock + 32 * j);
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i) p[i][t] = dot(j == 0 ? _mm512_setzero_ps() : p[i][t], u[i], v);
+      for (int i = 0; i < 4; ++i) {
+        const __m512i u = load64(w + i * kBlock + 32 * j);
+#pragma GCC unroll 3
+        for (int t = 0; t < kT; ++t) p[i][t] = dot(j == 0 ? _mm512_setzero_ps() : p[i][t], u, v[t]);
       }
     }
 #pragma GCC unroll 4

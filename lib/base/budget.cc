@@ -33,7 +33,8 @@ namespace detail {
 namespace {
 
 // Larger ones come from the kernel as zero pages, which cost nothing until they are used: a
-// workspace for 512 tokens and a prompt of 16.
+// workspace for 512 tokens and a prompt of 16.  Large pages are asked for, since a pass goes through
+// all of it layer after layer.
 #if defined(__SANITIZE_ADDRESS__)
 constexpr std::size_t kLarge = ~std::size_t{0};  // it watches the ends of what operator new gives
 #else
@@ -46,7 +47,11 @@ void* own_alloc(std::size_t bytes, std::size_t align) {
     return p == nullptr ? nullptr : std::memset(p, 0, bytes);
   }
   void* p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return p == MAP_FAILED ? nullptr : p;
+  if (p == MAP_FAILED) return nullptr;
+#ifdef MADV_HUGEPAGE
+  ::madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+  return p;
 }
 
 void own_free(void* p, std::size_t bytes, std::size_t align) noexcept {
