@@ -33,8 +33,8 @@ namespace detail {
 namespace {
 
 // Larger ones come from the kernel as zero pages, which cost nothing until they are used: a
-// workspace for 512 tokens and a prompt of 16.  Large pages are asked for, since a pass goes through
-// all of it layer after layer.
+// workspace for 512 tokens and a prompt of 16.  Large pages are asked for, since a pass goes
+// through all of it layer after layer.
 #if defined(__SANITIZE_ADDRESS__)
 constexpr std::size_t kLarge = ~std::size_t{0};  // it watches the ends of what operator new gives
 #else

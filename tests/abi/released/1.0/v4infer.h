@@ -247,6 +247,7 @@ typedef struct v4i_model_options {
 /* How the model computes; chain it at v4i_model_options.next. */
 #define V4I_NUMERICS_NATIVE 1 /* as trained (default): fp8/bf16 activations, packed KV */
 #define V4I_NUMERICS_EXACT 2  /* float32 activations and KV, nothing rounded */
+#define V4I_NUMERICS_FAST 3   /* native with int8 products: AVX-512 VNNI, else UNSUPPORTED */
 typedef struct v4i_numerics {
   uint32_t struct_size;
   uint32_t type; /* V4I_EXT_NUMERICS */
