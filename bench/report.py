@@ -69,6 +69,11 @@ def summary(r):
     if wide:
         rows.append(('decode with AVX2 forced, tokens/s', f"{wide['decode_tokens_per_s']:.2f}",
                      f"{wide['decode_bandwidth_share']:.0%} of the read test"))
+    fast = r.json('fast')
+    if fast:
+        ratio = fast['prefill_flops_share'] / b['prefill_flops_share']
+        rows.append((f"prefill of {fast['prefill_tokens']} in mode fast, tokens/s", f"{fast['prefill_tokens_per_s']:.1f}",
+                     f"{ratio:.2f} x native, each by the peak of its own run"))
     context = r.json('context')
     if context:
         rows.append((f"memory at a context of {context['context_tokens']}, MiB",
