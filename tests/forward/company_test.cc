@@ -83,7 +83,8 @@ TEST_CASE("a session in a batch with three others has the bits it has alone", "[
 
 TEST_CASE("fast is native within its rounding, and refused where kernels cannot", "[forward]") {
   const test::Golden golden(1);
-  const auto ids = test::read_ids(golden.model());
+  auto ids = test::read_ids(golden.model());
+  ids.resize(100);  // the scalar kernels are slow
   for (const char* name : test::kernel_names()) {
     CAPTURE(name);
     if (test::modes(name).back() != Numerics::kFast) {
