@@ -6,13 +6,13 @@ MODEL needs a tokenizer.json and tokenizer_config.json (any; token ids are fed d
 Prefill is the time to the first token, decode the tokens after it.  fastllm copies the
 weights into memory of its own when it loads.
 """
-import argparse
 import ctypes
 import json
 import os
-import statistics
 import sys
 import time
+
+from peer import medians, parser
 
 
 def measure(a):
@@ -37,16 +37,11 @@ def measure(a):
         if i >= 0:
             prefill.append(len(prompt) / (times[0] - start))
             decode.append((len(times) - 1) / (times[-1] - times[0]))
-    return {'prefill_tokens_per_s': statistics.median(prefill),
-            'decode_tokens_per_s': statistics.median(decode)}
+    return medians(prefill, decode)
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument('model')
-    for name, default in (('prefill', 512), ('decode', 32), ('repeat', 3), ('threads', 2)):
-        parser.add_argument('--' + name, type=int, default=default)
-    args = parser.parse_args()
+    args = parser(__doc__).parse_args()
     real = os.dup(1)  # the peer talks on stdout
     os.dup2(2, 1)
     found = measure(args)

@@ -8,15 +8,14 @@ The same token ids as `v4infer bench`, fed directly.  Build the package from sou
 processor's instructions.  Repacking copies the weights it can into another order in
 anonymous memory, at load time; it is the peer's default.
 """
-import argparse
 import ctypes
 import json
-import statistics
 import sys
 import time
 
 import llama_cpp as lc
 
+from peer import medians, parser
 from token_ids import some_tokens
 
 
@@ -63,18 +62,14 @@ def measure(a):
         if i >= 0:
             prefill.append(len(prompt) / seconds)
             decode.append(len(answer) / sum(each))
-    return {'prefill_tokens_per_s': statistics.median(prefill),
-            'decode_tokens_per_s': statistics.median(decode)}
+    return medians(prefill, decode)
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument('model')
-    for name, default in (('prefill', 512), ('decode', 32), ('repeat', 3), ('threads', 2)):
-        parser.add_argument('--' + name, type=int, default=default)
-    parser.add_argument('--no-repack', action='store_true')
-    parser.add_argument('--verbose', action='store_true')
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument('--no-repack', action='store_true')
+    options.add_argument('--verbose', action='store_true')
+    args = options.parse_args()
     quiet = lc.llama_log_callback(lambda level, text, user: args.verbose and sys.stderr.write(text.decode()) and None)
     lc.llama_log_set(quiet, ctypes.c_void_p(0))
     lc.llama_backend_init()
