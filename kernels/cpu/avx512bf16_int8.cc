@@ -27,10 +27,8 @@ void avx512bf16::linear_int8(const LinearArgs& a) {
   const bool fp4 = a.w.format == Format::kFp4;
   if (a.w.cols % 128 != 0 || a.w.block_cols != (fp4 ? 32 : 128)) return scalar::linear_int8(a);
   if (a.tokens == 0) return;
-  if (fp4)
-    linear_int8_of<Format::kFp4>(a);
-  else
-    linear_int8_of<Format::kFp8>(a);
+  in_blocks(a, linear_int8_tokens(a.w.cols),
+            fp4 ? linear_int8_block<Format::kFp4> : linear_int8_block<Format::kFp8>);
   for (std::int64_t r = a.row_begin; r < a.row_end; ++r) {
     if (plain_row(a.w, r)) continue;  // scales that float32 products could leave the range by
     LinearArgs one = a;

@@ -31,28 +31,14 @@ void in_float32(LinearArgs a, std::int64_t r, std::int64_t count) {
   avx512::linear(a);
 }
 
-// Tokens [begin, end).
-LinearArgs some_tokens(LinearArgs a, std::int64_t begin, std::int64_t end) {
-  if (a.x_row != nullptr)
-    a.x_row += begin;
-  else
-    a.x += begin * a.x_stride;
-  a.y += begin * a.y_stride;
-  a.tokens = end - begin;
-  return a;
-}
-
 template <Format kFormat>
 void linear_of(const LinearArgs& a) {
-  // Even blocks of tokens: none is left with one or two.
-  const std::int64_t most = linear_tokens(a.w.cols), blocks = (a.tokens + most - 1) / most;
-  for (std::int64_t i = 0; i < blocks; ++i) {
-    const LinearArgs part = some_tokens(a, a.tokens * i / blocks, a.tokens * (i + 1) / blocks);
+  in_blocks(a, linear_tokens(a.w.cols), [](const LinearArgs& part) {
     if (part.tokens <= kFewTokens)
       few_tokens<kFormat>(part);
     else
       many_tokens<kFormat>(part);
-  }
+  });
   for (std::int64_t r = a.row_begin; kFormat != Format::kBF16 && r < a.row_end; ++r)
     if (!plain_row(a.w, r)) in_float32(a, r, 1);
 }

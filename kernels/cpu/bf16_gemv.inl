@@ -2,14 +2,6 @@
 // next three find them in the nearest cache.  A small batch is bound by memory and by arithmetic:
 // here one does not wait for the other, as it would behind a panel of unpacked rows.
 
-// The second-level cache is asked for lines this far ahead: with it all formats are read at
-// memory speed, without it at 60 to 80 percent of it (bench/linear_bench).
-constexpr std::int64_t kAhead = 16384;
-
-inline void prefetch(const std::uint8_t* p, std::int64_t ahead) {
-  _mm_prefetch(reinterpret_cast<const char*>(p + ahead), _MM_HINT_T1);
-}
-
 inline __m512 exponent(std::uint8_t code) {
   return _mm512_castsi512_ps(_mm512_set1_epi32(code << 23));
 }

@@ -194,10 +194,6 @@ inline BlockCodes<kFormat> block_codes(const RowReader& row, std::int64_t k, int
 // The unit of a block whose greatest weight has exponent E.
 inline float unit_of(int exponent) { return exponent < -500 ? 0.0f : power_of_two(exponent - 6); }
 
-inline void ask_for(const std::uint8_t* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
-}
-
 // Columns [k + 128 l, k + 128 l + 128); bytes `ahead` of them are asked for.
 template <Format kFormat>
 inline void quarter(const RowReader& row, const BlockCodes<kFormat>& b, std::int64_t k, int l,
@@ -206,12 +202,12 @@ inline void quarter(const RowReader& row, const BlockCodes<kFormat>& b, std::int
     const std::uint8_t* at = row.data + k + 128 * l;
     const __m512i low = load64(b.table[l]), high = load64(b.table[l] + 64);
     for (int j = 0; j < 2; ++j) {
-      ask_for(at + 64 * j + ahead);
+      prefetch(at + 64 * j, ahead);
       w[j] = int8_fp8(load64(at + 64 * j), low, high);
     }
   } else {
     const std::uint8_t* at = row.data + k / 2 + 64 * l;
-    ask_for(at + ahead);
+    prefetch(at, ahead);
     const __m512i v = load64(at), fifteen = _mm512_set1_epi8(15);
     const __m512i t = tables_fp4(b, row.scale + k / 32 + 4 * l);
     w[0] = _mm512_shuffle_epi8(t, _mm512_and_si512(v, fifteen));

@@ -3,9 +3,6 @@
 // last.  Few tokens: weights go from memory through registers into sums.  Many: eight rows become
 // bytes in scratch and meet the tokens in tiles of 4 rows x 3 tokens, as in bf16_gemm.inl.
 
-constexpr std::int64_t kInt8Few = 3;  // tokens of a tile
-constexpr std::int64_t kInt8Ahead = 16384;
-
 // Written as an instruction: gcc 12 copies the sums of its intrinsic around, which takes longer
 // than the products do.
 inline __m512i dot(__m512i sum, __m512i w, __m512i x) {
@@ -42,7 +39,7 @@ inline void add_row_block(const RowReader& row, const BlockCodes<kFormat>& codes
 #pragma GCC unroll 4
   for (int l = 0; l < quarters; ++l) {
     __m512i w[2];
-    quarter<kFormat>(row, codes, k, l, kInt8Ahead, w);
+    quarter<kFormat>(row, codes, k, l, kAhead, w);
 #pragma GCC unroll 3
     for (int t = 0; t < kT; ++t)
 #pragma GCC unroll 2
@@ -150,10 +147,10 @@ inline void add_block(const BlockAt& at, std::int64_t n, __m512 (&sum)[4][kT]) {
     for (int t = 0; t < kT; ++t) sum[i][t] = add_scaled(lanes[i][t], scales[t][i], sum[i][t]);
 }
 
-// Four rows [r, r + rows) of W times the tile of kT tokens at t0 of the packed ones.
+// Four rows [r, r + rows) of W times the tile of kT tokens at t0.
 template <int kT>
 inline void tile(const LinearArgs& a, const Panel& w, std::int64_t r, int rows, const PackedX& p,
-                 std::int64_t t0, std::int64_t token) {
+                 std::int64_t t0) {
   __m512 sum[4][kT] = {};
   for (std::int64_t b = 0; b < p.blocks; ++b) {
     const std::int64_t n = 128 * quarters_of(p.cols, b * kInt8Block), x = t0 * p.blocks + b * kT;
@@ -165,43 +162,40 @@ inline void tile(const LinearArgs& a, const Panel& w, std::int64_t r, int rows, 
       add_block<kT, 0>(at, n, sum);
   }
   for (int t = 0; t < kT; ++t)
-    put(a, token + t, r, rows, fold_rows(sum[0][t], sum[1][t], sum[2][t], sum[3][t]));
+    put(a, t0 + t, r, rows, fold_rows(sum[0][t], sum[1][t], sum[2][t], sum[3][t]));
 }
 
 using Int8Tile = void (*)(const LinearArgs&, const Panel&, std::int64_t, int, const PackedX&,
-                          std::int64_t, std::int64_t);
+                          std::int64_t);
 constexpr Int8Tile kInt8Tiles[kInt8Few + 1] = {nullptr, tile<1>, tile<2>, tile<3>};
 
 // ---- both
 
-// Everything a call needs, in its scratch.
+// linear_int8_tokens(cols) tokens at most; everything a call needs is in its scratch.
 template <Format kFormat>
-void linear_int8_of(const LinearArgs& a) {
+void linear_int8_block(const LinearArgs& a) {
   const std::int64_t cols = a.w.cols, blocks = (cols + kInt8Block - 1) / kInt8Block;
-  const std::int64_t most = linear_int8_tokens(cols), panel_bytes = 4 * blocks * kInt8Block;
+  const std::int64_t panel_bytes = 4 * blocks * kInt8Block;
   auto* first = reinterpret_cast<std::int32_t*>(whole_lines(a.scratch));
-  auto* bytes = reinterpret_cast<std::uint8_t*>(first + 16 * most * blocks);
+  auto* bytes = reinterpret_cast<std::uint8_t*>(first + 16 * a.tokens * blocks);
   auto* x = reinterpret_cast<std::int8_t*>(bytes + 2 * panel_bytes);
-  auto* scale = reinterpret_cast<float*>(x + most * cols);
-  auto* unit = scale + most * blocks;
+  auto* scale = reinterpret_cast<float*>(x + a.tokens * cols);
+  auto* unit = scale + a.tokens * blocks;
   const PackedX p{x, first, scale, cols, blocks};
   const Panel panel[2] = {{bytes, unit}, {bytes + panel_bytes, unit + 4 * blocks}};
-  for (std::int64_t t0 = 0; t0 < a.tokens; t0 += most) {
-    const std::int64_t n = a.tokens - t0 < most ? a.tokens - t0 : most;
-    pack_tokens<kFormat>(a, t0, n, kInt8Few, p);
-    if (a.tokens == 1) return few<kFormat, 1>(a, p);
-    if (a.tokens == 2) return few<kFormat, 2>(a, p);
-    if (a.tokens == 3) return few<kFormat, 3>(a, p);
-    for (std::int64_t r = a.row_begin; r < a.row_end; r += 8) {
-      const int rows = a.row_end - r < 8 ? static_cast<int>(a.row_end - r) : 8;
-      for (int i = 0; i < (rows > 4 ? 8 : 4); ++i)  // missing rows repeat the last one
-        unpack_row<kFormat>(row_reader(a.w, r + (i < rows ? i : rows - 1)), cols, i % 4,
-                            panel[i / 4].bytes, panel[i / 4].unit);
-      // A tile of tokens is in the nearest cache when the second panel meets it.
-      for (std::int64_t t = 0; t < n; t += kInt8Few)
-        for (int g = 0; 4 * g < rows; ++g)
-          kInt8Tiles[n - t < kInt8Few ? n - t : kInt8Few](
-              a, panel[g], r + 4 * g, rows - 4 * g < 4 ? rows - 4 * g : 4, p, t, t0 + t);
-    }
+  pack_tokens<kFormat>(a, p);
+  if (a.tokens == 1) return few<kFormat, 1>(a, p);
+  if (a.tokens == 2) return few<kFormat, 2>(a, p);
+  if (a.tokens == 3) return few<kFormat, 3>(a, p);
+  for (std::int64_t r = a.row_begin; r < a.row_end; r += 8) {
+    const int rows = a.row_end - r < 8 ? static_cast<int>(a.row_end - r) : 8;
+    for (int i = 0; i < (rows > 4 ? 8 : 4); ++i)  // missing rows repeat the last one
+      unpack_row<kFormat>(row_reader(a.w, r + (i < rows ? i : rows - 1)), cols, i % 4,
+                          panel[i / 4].bytes, panel[i / 4].unit);
+    // A tile of tokens is in the nearest cache when the second panel meets it.
+    for (std::int64_t t = 0; t < a.tokens; t += kInt8Few)
+      for (int g = 0; 4 * g < rows; ++g)
+        kInt8Tiles[a.tokens - t < kInt8Few ? a.tokens - t : kInt8Few](
+            a, panel[g], r + 4 * g, rows - 4 * g < 4 ? rows - 4 * g : 4, p, t);
   }
 }

@@ -4,6 +4,8 @@
 // columns in the order of int8_codes.inl.  Each (block, token) has its scale and, since weights are
 // held as 128 + q, 16 sums to begin with: -128 times the bytes that vpdpbusd adds up in a lane.
 
+constexpr std::int64_t kInt8Few = 3;  // tokens of a tile
+
 struct PackedX {
   std::int8_t* x;
   std::int32_t* first;
@@ -70,13 +72,13 @@ inline void pack_block(const float* x, int quarters, std::int8_t* out, std::int3
   _mm512_storeu_si512(first, _mm512_sub_epi32(_mm512_setzero_si512(), sum));
 }
 
-// Tokens [t0, t0 + n) of the call in tiles of `tile`.
+// All tokens of a call, in tiles.
 template <Format kFormat>
-inline void pack_tokens(const LinearArgs& a, std::int64_t t0, std::int64_t n, std::int64_t tile,
-                        const PackedX& p) {
-  for (std::int64_t t = 0; t < n; ++t) {
-    const std::int64_t begin = t / tile * tile, m = n - begin < tile ? n - begin : tile;
-    const float* x = token_row(a, t0 + t);
+inline void pack_tokens(const LinearArgs& a, const PackedX& p) {
+  for (std::int64_t t = 0; t < a.tokens; ++t) {
+    const std::int64_t begin = t / kInt8Few * kInt8Few, left = a.tokens - begin;
+    const std::int64_t m = left < kInt8Few ? left : kInt8Few;
+    const float* x = token_row(a, t);
     for (std::int64_t b = 0; b < p.blocks; ++b) {
       const int quarters = quarters_of(p.cols, b * kInt8Block);
       const std::int64_t at = begin * p.blocks + b * m + t - begin;
