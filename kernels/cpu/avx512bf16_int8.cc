@@ -29,13 +29,12 @@ void avx512bf16::linear_int8(const LinearArgs& a) {
   if (a.tokens == 0) return;
   in_blocks(a, linear_int8_tokens(a.w.cols),
             fp4 ? linear_int8_block<Format::kFp4> : linear_int8_block<Format::kFp8>);
-  for (std::int64_t r = a.row_begin; r < a.row_end; ++r) {
-    if (plain_row(a.w, r)) continue;  // scales that float32 products could leave the range by
+  other_rows(a, [&](std::int64_t r) {  // scales that float32 products could leave the range by
     LinearArgs one = a;
     one.row_begin = r;
     one.row_end = r + 1;
     scalar::linear_int8(one);
-  }
+  });
 }
 
 }  // namespace v4i::kernels

@@ -24,23 +24,22 @@ namespace {
 #include "kernels/cpu/bf16_gemm.inl"
 // clang-format on
 
-// Rows [r, r + count) that have scales of their own kind: the float32 kernels.
-void in_float32(LinearArgs a, std::int64_t r, std::int64_t count) {
+// Row r, which has scales of its own kind: the float32 kernels.
+void in_float32(LinearArgs a, std::int64_t r) {
   a.row_begin = r;
-  a.row_end = r + count;
+  a.row_end = r + 1;
   avx512::linear(a);
 }
 
 template <Format kFormat>
 void linear_of(const LinearArgs& a) {
   in_blocks(a, linear_tokens(a.w.cols), [](const LinearArgs& part) {
-    if (part.tokens <= kFewTokens)
-      few_tokens<kFormat>(part);
+    if (part.tokens <= few_tokens(kFormat))
+      times_few_tokens<kFormat>(part);
     else
       many_tokens<kFormat>(part);
   });
-  for (std::int64_t r = a.row_begin; kFormat != Format::kBF16 && r < a.row_end; ++r)
-    if (!plain_row(a.w, r)) in_float32(a, r, 1);
+  if constexpr (kFormat != Format::kBF16) other_rows(a, [&](std::int64_t r) { in_float32(a, r); });
 }
 
 }  // namespace

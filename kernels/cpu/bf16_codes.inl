@@ -26,12 +26,14 @@ inline __m512i fp4_table(int lift) {
       _mm256_mask_add_epi16(t, values, t, _mm256_set1_epi16(static_cast<short>(lift))));
 }
 
-// 64 bytes: 128 codes.
+// Register j of the words of 64 bytes, which are 128 codes.
+inline __m512i nibbles_fp4(__m512i v, int j, __m512i table) {
+  return _mm512_permutexvar_epi16(j == 0 ? v : _mm512_srli_epi16(v, 4 * j), table);
+}
+
 inline Words words_fp4(__m512i v, __m512i table) {
-  return {{_mm512_permutexvar_epi16(v, table),
-           _mm512_permutexvar_epi16(_mm512_srli_epi16(v, 4), table),
-           _mm512_permutexvar_epi16(_mm512_srli_epi16(v, 8), table),
-           _mm512_permutexvar_epi16(_mm512_srli_epi16(v, 12), table)}};
+  return {{nibbles_fp4(v, 0, table), nibbles_fp4(v, 1, table), nibbles_fp4(v, 2, table),
+           nibbles_fp4(v, 3, table)}};
 }
 
 // The four scales of 128 columns: 128-bit lane l holds block l, as every register of words_fp4
@@ -49,7 +51,7 @@ inline __m512i four_scales(const std::uint8_t* s, __m512i spread) {
 }
 
 // Scales in the exponent of words: a table lifted by 2^64, of which (64 - scale) is subtracted
-// but never below zero, so that zero stays zero.  Scales are within 2^+-60 here (plain_row).
+// but never below zero, so that zero stays zero.  Scales are within 2^+-60 here (plain_rows).
 constexpr int kLift = 64 << 7;
 constexpr Fp8Tables kFp8Lifted = make_fp8_tables(kLift);
 

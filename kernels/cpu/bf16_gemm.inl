@@ -126,16 +126,22 @@ inline void part_times_tokens(const Part& part, const Part& next, std::int64_t c
   if (!along) unpack_rows<kFormat>(next, 0, kPanelRows, d);
 }
 
+template <int kT>
+inline void put_tile(const LinearArgs& a, std::int64_t t, std::int64_t r, std::int64_t rows,
+                     const float* sums) {
+  __m512 sum[4][kT];
+  for (int i = 0; i < 4; ++i)
+    for (int j = 0; j < kT; ++j) sum[i][j] = _mm512_loadu_ps(sums + 16 * (kT * i + j));
+  put<kT>(a, t, r, rows, sum);
+}
+
 // Rows [r, r + rows) from their sums.
-inline void put_rows(const LinearArgs& a, std::int64_t r, int rows, std::int64_t n, float* sums) {
+inline void put_rows(const LinearArgs& a, std::int64_t r, std::int64_t rows, const float* sums) {
   for (int g = 0; 4 * g < rows; ++g)
-    for (std::int64_t t = 0, m; t < n; t += m) {
-      m = tile_tokens(n - t);
-      const float* s = sums + 64 * (g * n + t);
-      for (std::int64_t i = 0; i < m; ++i)
-        put(a, t + i, r + 4 * g, rows - 4 * g < 4 ? rows - 4 * g : 4,
-            fold(_mm512_loadu_ps(s + 16 * i), _mm512_loadu_ps(s + 16 * (m + i)),
-                 _mm512_loadu_ps(s + 16 * (2 * m + i)), _mm512_loadu_ps(s + 16 * (3 * m + i))));
+    for (std::int64_t t = 0, m; t < a.tokens; t += m) {
+      m = tile_tokens(a.tokens - t);
+      (m == 2 ? put_tile<2> : put_tile<3>)(a, t, r + 4 * g, rows - 4 * g,
+                                           sums + 64 * (g * a.tokens + t));
     }
 }
 
@@ -179,7 +185,6 @@ void many_tokens(const LinearArgs& a) {
       part_times_tokens<kFormat>(part, next, a.w.cols, x, a.tokens, sums, d);
       part = next;
     }
-    const std::int64_t rows = a.row_end - r < kPanelRows ? a.row_end - r : kPanelRows;
-    put_rows(a, r, static_cast<int>(rows), a.tokens, sums);
+    put_rows(a, r, a.row_end - r < kPanelRows ? a.row_end - r : kPanelRows, sums);
   }
 }

@@ -15,20 +15,30 @@ inline RowReader row_reader(const Weight& w, std::int64_t r) {
   return {data + r * (w.cols / 2), w.scale + r * (w.cols / 32)};
 }
 
-// Are all scales of row r within 2^+-60?  Then neither a product with an fp8 or fp4 code nor a
-// sum of them can leave the normal range of float32 by the scale.
-inline bool plain_row(const Weight& w, std::int64_t r) {
-  const std::int64_t count = w.cols / (w.format == Format::kFp8 ? 128 : 32);
+// Are all scales of rows [r, end) within 2^+-60?  Then neither a product with an fp8 or fp4 code
+// nor a sum of them can leave the normal range of float32 by the scale.
+inline bool plain_rows(const Weight& w, std::int64_t r, std::int64_t end) {
+  const std::int64_t rows = w.format == Format::kFp8 ? w.block_rows : 1;
+  const std::int64_t per_row = w.cols / (w.format == Format::kFp8 ? 128 : 32);
   const std::uint8_t* s = row_reader(w, r).scale;
+  const std::int64_t count = ((end - 1) / rows - r / rows + 1) * per_row;
   const __m512i low = _mm512_set1_epi8(67), span = _mm512_set1_epi8(120);
-  __mmask64 odd = 0;
-  for (std::int64_t i = 0; i < count; i += 64) {
-    const __mmask64 part =
-        count - i < 64 ? (std::uint64_t{1} << (count - i)) - 1 : ~std::uint64_t{0};
-    const __m512i v = _mm512_maskz_loadu_epi8(part, s + i);
-    odd |= _mm512_mask_cmpgt_epu8_mask(part, _mm512_sub_epi8(v, low), span);
-  }
-  return odd == 0;
+  __m512i most = _mm512_setzero_si512();
+  std::int64_t i = 0;
+  for (; i + 64 <= count; i += 64)
+    most = _mm512_max_epu8(most, _mm512_sub_epi8(load64(s + i), low));
+  const __mmask64 rest = (std::uint64_t{1} << (count - i)) - 1;
+  const __m512i last = _mm512_mask_loadu_epi8(low, rest, s + i);
+  most = _mm512_max_epu8(most, _mm512_sub_epi8(last, low));
+  return _mm512_cmpgt_epu8_mask(most, span) == 0;
+}
+
+// Calls body(r) for the rows of `a` whose scales are not plain.
+template <class Body>
+inline void other_rows(const LinearArgs& a, Body&& body) {
+  if (a.row_end <= a.row_begin || plain_rows(a.w, a.row_begin, a.row_end)) return;
+  for (std::int64_t r = a.row_begin; r < a.row_end; ++r)
+    if (!plain_rows(a.w, r, r + 1)) body(r);
 }
 
 // The first cache line from p on: a load that crosses lines counts twice.
@@ -82,31 +92,45 @@ inline __m512 dot(__m512 sum, __m512i a, __m512i b) {
   return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
 }
 
-inline __m128 fold_to_four(__m512 a) {
-  const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
-  return _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+inline __m512 rounded_bf16(__m512 a) {
+  const __m512i u = _mm512_castps_si512(a);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+  const __m512i r = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+  return _mm512_castsi512_ps(_mm512_and_si512(r, _mm512_set1_epi32(-0x10000)));
 }
 
-// The sums of four registers, each folded in halves.
-inline __m128 fold(__m512 a, __m512 b, __m512 c, __m512 d) {
-  __m128 q0 = fold_to_four(a), q1 = fold_to_four(b), q2 = fold_to_four(c), q3 = fold_to_four(d);
-  _MM_TRANSPOSE4_PS(q0, q1, q2, q3);
-  return _mm_add_ps(_mm_add_ps(q0, q2), _mm_add_ps(q1, q3));
+// Lanes of the sums of four rows and up to four tokens are folded in halves: 128-bit lane t of the
+// result holds the rows of token t.
+template <int kT>
+inline __m512 fold(const __m512 (&sum)[4][kT]) {
+  const auto halves_added = [](__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+  };
+  __m512 row[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m512 a = halves_added(sum[i][0], sum[i][kT > 1 ? 1 : 0]);
+    const __m512 b = kT < 3 ? a : halves_added(sum[i][kT - 1], sum[i][kT - 1]);
+    row[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+  }
+  const auto pairs_added = [](__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+  };
+  const __m512 a = pairs_added(row[0], row[1]), b = pairs_added(row[2], row[3]);
+  return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
 }
 
-inline __m128 rounded_bf16(__m128 a) {
-  const __m128i u = _mm_castps_si128(a);
-  const __m128i odd = _mm_and_si128(_mm_srli_epi32(u, 16), _mm_set1_epi32(1));
-  const __m128i r = _mm_add_epi32(_mm_add_epi32(u, _mm_set1_epi32(0x7fff)), odd);
-  return _mm_castsi128_ps(_mm_and_si128(r, _mm_set1_epi32(-0x10000)));
-}
-
-// Rows [r, r + count) of token t.
-inline void put(const LinearArgs& a, std::int64_t t, std::int64_t r, int count, __m128 sums) {
-  if (a.round_bf16) sums = rounded_bf16(sums);
-  float* y = a.y + t * a.y_stride + r - a.y_begin;
-  if (count == 4)
-    _mm_storeu_ps(y, sums);
-  else
-    _mm_mask_storeu_ps(y, static_cast<__mmask8>((1 << count) - 1), sums);
+// Rows [r, r + count) of the kT tokens from t on.
+template <int kT>
+inline void put(const LinearArgs& a, std::int64_t t, std::int64_t r, std::int64_t count,
+                const __m512 (&sum)[4][kT]) {
+  static_assert(kT <= 3);
+  __m512 y = fold(sum);
+  if (a.round_bf16) y = rounded_bf16(y);
+  const __m128 token[3] = {_mm512_castps512_ps128(y), _mm512_extractf32x4_ps(y, 1),
+                           _mm512_extractf32x4_ps(y, 2)};
+  const auto rows = static_cast<__mmask8>(count < 4 ? (1 << count) - 1 : 15);
+#pragma GCC unroll 3
+  for (int i = 0; i < kT; ++i)
+    _mm_mask_storeu_ps(a.y + (t + i) * a.y_stride + r - a.y_begin, rows, token[i]);
 }

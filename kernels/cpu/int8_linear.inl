@@ -15,15 +15,6 @@ inline __m512 add_scaled(__m512i lanes, float scales, __m512 sum) {
   return _mm512_fmadd_ps(_mm512_cvtepi32_ps(lanes), _mm512_set1_ps(scales), sum);
 }
 
-// The sums of four registers: neighbours first, 128-bit lanes last.
-inline __m128 fold_rows(__m512 a, __m512 b, __m512 c, __m512 d) {
-  const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-  const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-  const __m512d x = _mm512_castps_pd(ab), y = _mm512_castps_pd(cd);
-  return fold_to_four(_mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
-                                    _mm512_castpd_ps(_mm512_unpackhi_pd(x, y))));
-}
-
 // ---- few
 
 // Block b of one row times kT tokens; kQuarters: all four, or 0 for a short last block.
@@ -69,8 +60,7 @@ inline void rows_times_few(const LinearArgs& a, std::int64_t r, int rows, const 
       else
         add_row_block<kFormat, kT, 0>(row[i], codes, b, p, sum[i]);
     }
-  for (int t = 0; t < kT; ++t)
-    put(a, t, r, rows, fold_rows(sum[0][t], sum[1][t], sum[2][t], sum[3][t]));
+  put<kT>(a, 0, r, rows, sum);
 }
 
 template <Format kFormat, int kT>
@@ -161,8 +151,7 @@ inline void tile(const LinearArgs& a, const Panel& w, std::int64_t r, int rows, 
     else
       add_block<kT, 0>(at, n, sum);
   }
-  for (int t = 0; t < kT; ++t)
-    put(a, t0 + t, r, rows, fold_rows(sum[0][t], sum[1][t], sum[2][t], sum[3][t]));
+  put<kT>(a, t0, r, rows, sum);
 }
 
 using Int8Tile = void (*)(const LinearArgs&, const Panel&, std::int64_t, int, const PackedX&,
