@@ -48,24 +48,28 @@ constexpr std::int64_t kInt8Block = 512;
 constexpr std::int64_t kLinearRows = 8;     // rows dequantised together
 constexpr std::int64_t kLinearBlock = 128;  // columns of a partial sum in bf16 arithmetic
 
-// Tokens that are packed together: as bf16 they stay in a second-level cache.
+// Bytes of bf16 words: of the tokens that are packed together, and of the rows that meet them.
+constexpr std::int64_t kLinearPacked = std::int64_t{2} << 20;
+constexpr std::int64_t kLinearPanel = std::int64_t{256} << 10;
+
 constexpr std::int64_t linear_tokens(std::int64_t cols) {
-  const std::int64_t fit = (std::int64_t{256} << 10) / (cols > 0 ? cols : 1) / 6 * 6;
-  return fit < 6 ? 6 : fit > 48 ? 48 : fit;
+  const std::int64_t fit = kLinearPacked / 2 / (cols > 0 ? cols : 1) / 6 * 6;
+  return fit < 6 ? 6 : fit;
 }
-// As int8 twice as many do.
-constexpr std::int64_t linear_int8_tokens(std::int64_t cols) { return 2 * linear_tokens(cols); }
+constexpr std::int64_t linear_int8_tokens(std::int64_t cols) {
+  const std::int64_t fit = (std::int64_t{512} << 10) / (cols > 0 ? cols : 1) / 6 * 6;
+  return fit < 6 ? 6 : fit > 96 ? 96 : fit;
+}
+// Grows with cols, as linear_tokens(cols) * cols does not: one scratch serves all widths.
 constexpr std::int64_t linear_scratch_floats(std::int64_t cols) {
-  const std::int64_t rows = kLinearRows * ((cols + 15) / 16 * 16);
-  // Grows with cols, as linear_tokens(cols) * cols does not: one scratch serves all widths.
-  const std::int64_t fit = std::int64_t{256} << 10, wide = 48 * cols < fit ? 48 * cols : fit;
-  const std::int64_t tokens = wide > 6 * cols ? wide : 6 * cols;
-  const std::int64_t packed = 16 + 2 * 64 * 48 + kLinearRows * kLinearBlock * 4 + tokens / 2;
-  const std::int64_t blocks = (cols + kInt8Block - 1) / kInt8Block;  // of linear_int8
-  const std::int64_t int8 =
-      16 + (8 * blocks * kInt8Block + 2 * tokens) / 4 + (17 * 2 * 48 + 8) * blocks;
-  const std::int64_t most = rows > packed ? rows : packed;
-  return most > int8 ? most : int8;
+  const auto most = [](std::int64_t a, std::int64_t b) { return a > b ? a : b; };
+  const std::int64_t float32 = kLinearRows * ((cols + 15) / 16 * 16);
+  const std::int64_t panel = most(kLinearPanel / 4, kLinearRows * cols / 2);
+  const std::int64_t bf16 = 16 + 2 * 64 * 48 + panel + most(kLinearPacked / 4, 3 * cols);
+  const std::int64_t blocks = (cols + kInt8Block - 1) / kInt8Block;
+  const std::int64_t int8 = 16 + 2 * blocks * kInt8Block + (17 * 96 + 8) * blocks +
+                            most(std::int64_t{512} << 10, 6 * cols) / 4;
+  return most(float32, most(bf16, int8));
 }
 
 }  // namespace v4i::kernels

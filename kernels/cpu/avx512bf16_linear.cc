@@ -21,6 +21,7 @@ namespace {
 #include "kernels/cpu/bf16_codes.inl"
 #include "kernels/cpu/bf16_rows.inl"
 #include "kernels/cpu/bf16_gemv.inl"
+#include "kernels/cpu/bf16_unpack.inl"
 #include "kernels/cpu/bf16_gemm.inl"
 // clang-format on
 

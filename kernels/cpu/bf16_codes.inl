@@ -31,11 +31,6 @@ inline __m512i nibbles_fp4(__m512i v, int j, __m512i table) {
   return _mm512_permutexvar_epi16(j == 0 ? v : _mm512_srli_epi16(v, 4 * j), table);
 }
 
-inline Words words_fp4(__m512i v, __m512i table) {
-  return {{nibbles_fp4(v, 0, table), nibbles_fp4(v, 1, table), nibbles_fp4(v, 2, table),
-           nibbles_fp4(v, 3, table)}};
-}
-
 // The four scales of 128 columns: 128-bit lane l holds block l, as every register of words_fp4
 // does.  Bytes to byte 3 of each dword, then one bit down: an exponent field.
 inline __m512i spread_scales() {

@@ -20,43 +20,16 @@ inline Decoder decoder() {
   return d;
 }
 
-// The weights of columns [k, k + 128) of a row without their scales; kScaled: fp8 with them, fp4
-// lifted.
-template <Format kFormat, bool kScaled>
-inline Words words_of(const RowReader& row, std::int64_t k, const Decoder& d,
-                      std::int64_t ahead = kAhead) {
-  Words w;
-  if constexpr (kFormat == Format::kFp4) {
-    prefetch(row.data + k / 2, ahead);
-    w = words_fp4(load64(row.data + k / 2), d.fp4);
-  } else if constexpr (kFormat == Format::kFp8) {
-    for (int h = 0; h < 2; ++h) {
-      prefetch(row.data + k + 64 * h, ahead);
-      const __m512i codes = load64(row.data + k + 64 * h);
-      if constexpr (kScaled)
-        scaled_fp8(codes, d.fp8, fp8_drop(row.scale[k / 128]), w.v + 2 * h);
-      else
-        words_fp8(codes, d.fp8, w.v + 2 * h);
-    }
-  } else {
-    for (int j = 0; j < 4; ++j) {
-      prefetch(row.data + 2 * k + 64 * j, ahead);
-      w.v[j] = load64(row.data + 2 * k + 64 * j);
-    }
-  }
-  return w;
-}
-
 // The codes of 128 columns of a row and, register by register, their words without scales.
 template <Format kFormat>
 struct RowBlock {
   const std::uint8_t* at;
   __m512i codes[2], pair[2];
 
-  void start(const RowReader& row, std::int64_t k) {
-    constexpr int kBytes = kFormat == Format::kFp4 ? 64 : kFormat == Format::kFp8 ? 128 : 256;
+  void start(const RowReader& row, std::int64_t k, std::int64_t ahead) {
+    constexpr int kBytes = block_bytes(kFormat);
     at = row.data + k / kBlock * kBytes;
-    for (int i = 0; i < kBytes; i += 64) prefetch(at + i, kAhead);
+    for (int i = 0; i < kBytes; i += 64) prefetch(at + i, ahead);
     if constexpr (kFormat != Format::kBF16) codes[0] = load64(at);
     if constexpr (kFormat == Format::kFp8) codes[1] = load64(at + 64);
   }
@@ -84,22 +57,23 @@ template <Format kFormat, int kRows, int kT>
 inline void rows_times_few(const LinearArgs& a, std::int64_t t0, std::int64_t r0, const Decoder& d,
                            const std::uint16_t* x) {
   constexpr bool kEarly = kFormat == Format::kFp4 && kT == 1;
+  const std::int64_t four = 4 * row_bytes(a.w), ahead = four > kAhead ? four : kAhead;
   RowReader row[kRows];
   RowBlock<kFormat> block[kRows];
   __m512 sum[4][kT] = {};
 #pragma GCC unroll 4
   for (int i = 0; i < kRows; ++i) row[i] = row_reader(a.w, r0 + i);
 #pragma GCC unroll 4
-  for (int i = 0; kEarly && i < kRows; ++i) block[i].start(row[i], 0);
+  for (int i = 0; kEarly && i < kRows; ++i) block[i].start(row[i], 0, ahead);
   for (std::int64_t k = 0; k < a.w.cols; k += kBlock, x += kT * kBlock) {
     const std::int64_t following = k + kBlock < a.w.cols ? k + kBlock : k;
     RowBlock<kFormat> now[kRows];
     __m512 p[kRows][kT];
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) {
-      if (!kEarly) block[i].start(row[i], k);
+      if (!kEarly) block[i].start(row[i], k, ahead);
       now[i] = block[i];
-      if (kEarly) block[i].start(row[i], following);
+      if (kEarly) block[i].start(row[i], following, ahead);
     }
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
@@ -127,7 +101,7 @@ inline void rows_times_few(const LinearArgs& a, std::int64_t t0, std::int64_t r0
 
 // Tokens up to which weights are decoded once more for every three of them rather than put in a
 // panel: stores take turns with products, decoding hardly does (bench/linear_bench).
-constexpr std::int64_t few_tokens(Format f) { return f == Format::kFp4 ? 11 : 6; }
+constexpr std::int64_t few_tokens(Format f) { return f == Format::kFp8 ? 6 : 12; }
 
 template <Format kFormat, int kRows>
 inline void rows_times_all(const LinearArgs& a, std::int64_t r, const Decoder& d,

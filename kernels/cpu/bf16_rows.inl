@@ -7,6 +7,16 @@ struct RowReader {
   const std::uint8_t* scale;  // of this row, one per block_cols columns
 };
 
+inline std::int64_t row_bytes(const Weight& w) {
+  if (w.format == Format::kBF16) return 2 * w.cols;
+  return w.format == Format::kFp8 ? w.cols : w.cols / 2;
+}
+
+// Bytes of a block of a row.
+constexpr int block_bytes(Format f) {
+  return f == Format::kFp4 ? 64 : f == Format::kFp8 ? 128 : 256;
+}
+
 inline RowReader row_reader(const Weight& w, std::int64_t r) {
   const auto* data = static_cast<const std::uint8_t*>(w.data);
   if (w.format == Format::kBF16) return {data + 2 * r * w.cols, nullptr};

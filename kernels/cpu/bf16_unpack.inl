@@ -1,0 +1,48 @@
+// Rows of W as bf16 words with their scales, in a cache, for bf16_gemm.inl.
+
+constexpr std::int64_t kGroup = 8;  // rows that are interleaved block by block
+
+// kLift - scale for the words of each 32-column block of a register of nibbles_fp4.
+inline __m512i fp4_drop(const std::uint8_t* s) {
+  std::int32_t four;
+  std::memcpy(&four, s, sizeof four);
+  const __m512i spread = _mm512_setr_epi64(
+      0x8000800080008000, 0x8000800080008000, 0x8001800180018001, 0x8001800180018001,
+      0x8002800280028002, 0x8002800280028002, 0x8003800380038003, 0x8003800380038003);
+  const __m512i scale = _mm512_shuffle_epi8(_mm512_set1_epi32(four), spread);
+  return _mm512_slli_epi16(_mm512_sub_epi16(_mm512_set1_epi16(127 + 64), scale), 7);
+}
+
+// Columns [k, k + 128) of a row, in the order of the format.  The same columns eight rows on are
+// asked for: they come while these meet their tokens.
+template <Format kFormat>
+inline void unpack_block(const RowReader& row, std::int64_t k, std::int64_t ahead, const Decoder& d,
+                         std::uint16_t* out) {
+  constexpr int kBytes = block_bytes(kFormat);
+  const std::uint8_t* at = row.data + k / kBlock * kBytes;
+  for (int i = 0; i < kBytes; i += 64) prefetch(at + i, ahead);
+  __m512i w[4];
+  if constexpr (kFormat == Format::kFp4) {
+    const __m512i codes = load64(at), drop = fp4_drop(row.scale + k / 32);
+    for (int j = 0; j < 4; ++j) w[j] = dropped(nibbles_fp4(codes, j, d.fp4), drop);
+  } else if constexpr (kFormat == Format::kFp8) {
+    const __m512i drop = fp8_drop(row.scale[k / 128]);
+    for (int h = 0; h < 2; ++h) scaled_fp8(load64(at + 64 * h), d.fp8, drop, w + 2 * h);
+  } else {
+    for (int j = 0; j < 4; ++j) w[j] = load64(at + 64 * j);
+  }
+  for (int j = 0; j < 4; ++j) _mm512_storeu_si512(out + 32 * j, w[j]);
+}
+
+// `blocks` blocks of rows [r, r + 8): block b of row i to out[(8 b + i) kBlock].  Missing rows
+// repeat the last one.
+template <Format kFormat>
+inline void unpack_part(const LinearArgs& a, std::int64_t r, std::int64_t k, std::int64_t blocks,
+                        const Decoder& d, std::uint16_t* out) {
+  const std::int64_t ahead = kGroup * row_bytes(a.w);
+  for (std::int64_t i = 0; i < kGroup; ++i) {
+    const RowReader row = row_reader(a.w, r + i < a.row_end ? r + i : a.row_end - 1);
+    for (std::int64_t b = 0; b < blocks; ++b)
+      unpack_block<kFormat>(row, k + b * kBlock, ahead, d, out + (kGroup * b + i) * kBlock);
+  }
+}
