@@ -63,6 +63,12 @@ void tile(const TileArgs& a) {
 // A tile of one token would load more than it multiplies.
 inline int tile_tokens(std::int64_t left) { return left == 4 || left <= 2 ? 2 : 3; }
 
+// The end of the block of tokens that begins at t; the last two tiles may have two tokens each.
+inline std::int64_t block_end(std::int64_t t, std::int64_t tokens) {
+  const std::int64_t end = t + kTokenBlock;
+  return end >= tokens ? tokens : tokens - end == 1 ? end - 3 : end;
+}
+
 // A part of rows [r, r + 8) times tokens [t0, t1).
 inline void part_times_tokens(const Gemm& g, const std::uint16_t* part, std::int64_t r,
                               std::int64_t k, std::int64_t blocks, std::int64_t t0,
@@ -116,9 +122,9 @@ void many_tokens(const LinearArgs& a) {
   const Gemm g{a, decoder<kFormat, true>(), sums, panel, panel + room};
   pack_tokens<kFormat>(g);
   for (std::int64_t r0 = a.row_begin; r0 < a.row_end; r0 += rows)
-    for (std::int64_t t = 0; t < a.tokens; t += kTokenBlock)
+    for (std::int64_t t = 0, end; t < a.tokens; t = end) {
+      end = block_end(t, a.tokens);
       for (std::int64_t r = r0; r < r0 + rows && r < a.row_end; r += kGroup) {
-        const std::int64_t end = t + kTokenBlock < a.tokens ? t + kTokenBlock : a.tokens;
         for (std::int64_t k = 0; k < cols; k += kPartBlocks * kBlock) {
           const std::int64_t left = (cols - k) / kBlock;
           const std::int64_t blocks = left < kPartBlocks ? left : kPartBlocks;
@@ -128,4 +134,5 @@ void many_tokens(const LinearArgs& a) {
         }
         put_group(g, r, t, end);
       }
+    }
 }

@@ -51,22 +51,35 @@ inline __m512 scale_of(const RowReader& row, std::int64_t k, const Decoder& d) {
   return _mm512_setzero_ps();
 }
 
+// What rows [r, r + kRows) and tokens [t, t + kT) add over columns [begin, end).
+struct FewArgs {
+  std::int64_t t, r, begin, end, ahead;
+  const std::uint16_t* x;  // of column 0: block after block of these tokens
+  float* sums;             // [kRows][kT] registers between parts of the columns
+};
+
 // Rows go side by side: what one waits for, the others fill.  One token leaves registers for the
 // fp4 codes of the next block, which come early then.
 template <Format kFormat, int kRows, int kT>
-inline void rows_times_few(const LinearArgs& a, std::int64_t t0, std::int64_t r0, const Decoder& d,
-                           const std::uint16_t* x) {
+inline void rows_times_few(const LinearArgs& a, const FewArgs& f, const Decoder& d) {
   constexpr bool kEarly = kFormat == Format::kFp4 && kT == 1;
-  const std::int64_t four = 4 * row_bytes(a.w), ahead = four > kAhead ? four : kAhead;
   RowReader row[kRows];
   RowBlock<kFormat> block[kRows];
   __m512 sum[4][kT] = {};
 #pragma GCC unroll 4
-  for (int i = 0; i < kRows; ++i) row[i] = row_reader(a.w, r0 + i);
+  for (int i = 0; i < kRows; ++i) row[i] = row_reader(a.w, f.r + i);
 #pragma GCC unroll 4
-  for (int i = 0; kEarly && i < kRows; ++i) block[i].start(row[i], 0, ahead);
-  for (std::int64_t k = 0; k < a.w.cols; k += kBlock, x += kT * kBlock) {
-    const std::int64_t following = k + kBlock < a.w.cols ? k + kBlock : k;
+  for (int i = 0; kEarly && i < kRows; ++i) block[i].start(row[i], f.begin, f.ahead);
+  if (kT > 1 && f.begin > 0) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 3
+      for (int t = 0; t < kT; ++t) sum[i][t] = _mm512_loadu_ps(f.sums + 16 * (kT * i + t));
+  }
+  const std::uint16_t* x = f.x + f.begin * kT;
+  const std::int64_t end = f.end, ahead = f.ahead;
+  for (std::int64_t k = f.begin; k < end; k += kBlock, x += kT * kBlock) {
+    const std::int64_t following = k + kBlock < end ? k + kBlock : k;
     RowBlock<kFormat> now[kRows];
     __m512 p[kRows][kT];
 #pragma GCC unroll 4
@@ -96,37 +109,58 @@ inline void rows_times_few(const LinearArgs& a, std::int64_t t0, std::int64_t r0
                                              : _mm512_fmadd_ps(p[i][t], scale, sum[i][t]);
     }
   }
-  put<kT>(a, t0, r0, kRows, sum);
+  if (kT == 1 || f.end == a.w.cols) return put<kT>(a, f.t, f.r, kRows, sum);
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 3
+    for (int t = 0; t < kT; ++t) _mm512_storeu_ps(f.sums + 16 * (kT * i + t), sum[i][t]);
 }
 
 // Tokens up to which weights are decoded once more for every three of them rather than put in a
 // panel: stores take turns with products, decoding hardly does (bench/linear_bench).
-constexpr std::int64_t few_tokens(Format f) { return f == Format::kFp8 ? 6 : 12; }
-
-template <Format kFormat, int kRows>
-inline void rows_times_all(const LinearArgs& a, std::int64_t r, const Decoder& d,
-                           const std::uint16_t* x) {
-  const std::int64_t groups = (a.tokens + 2) / 3;
-  for (std::int64_t g = 0; g < groups; ++g) {
-    const std::int64_t t = a.tokens * g / groups, n = a.tokens * (g + 1) / groups - t;
-    const std::uint16_t* part = x + t * a.w.cols;
-    if (n == 1) rows_times_few<kFormat, kRows, 1>(a, t, r, d, part);
-    if (n == 2) rows_times_few<kFormat, kRows, 2>(a, t, r, d, part);
-    if (n == 3) rows_times_few<kFormat, kRows, 3>(a, t, r, d, part);
-  }
+constexpr std::int64_t few_tokens(Format f) {
+  return f == Format::kFp8 ? 6 : f == Format::kFp4 ? 12 : 24;
 }
 
+// Tokens are handled in even groups of up to three.
+struct Groups {
+  std::int64_t tokens, count = (tokens + 2) / 3;
+  std::int64_t begin(std::int64_t g) const { return tokens * g / count; }
+  std::int64_t size(std::int64_t g) const { return begin(g + 1) - begin(g); }
+};
+
+template <Format kFormat, int kRows>
+inline void rows_times_group(const LinearArgs& a, const FewArgs& f, std::int64_t n,
+                             const Decoder& d) {
+  if (n == 1) rows_times_few<kFormat, kRows, 1>(a, f, d);
+  if (n == 2) rows_times_few<kFormat, kRows, 2>(a, f, d);
+  if (n == 3) rows_times_few<kFormat, kRows, 3>(a, f, d);
+}
+
+// bf16 rows are taken part by part: with their tokens parts of four stay in the nearest cache while
+// one group of tokens follows the other.
 template <Format kFormat>
 void times_few_tokens(const LinearArgs& a) {
   const Decoder d = decoder<kFormat, false>();
-  auto* x = reinterpret_cast<std::uint16_t*>(whole_lines(a.scratch));
-  const std::int64_t groups = (a.tokens + 2) / 3;
-  for (std::int64_t g = 0; g < groups; ++g) {
-    const std::int64_t t = a.tokens * g / groups, n = a.tokens * (g + 1) / groups - t;
-    for (std::int64_t i = 0; i < n; ++i)
-      pack_x<kFormat>(token_row(a, t + i), a.w.cols, x + t * a.w.cols + i * kBlock, n * kBlock);
+  const Groups groups{a.tokens};
+  const std::int64_t cols = a.w.cols, next = 4 * row_bytes(a.w);
+  const std::int64_t step = kFormat == Format::kBF16 && groups.count > 1 ? 8 * kBlock : cols;
+  float* sums = whole_lines(a.scratch);
+  auto* x = reinterpret_cast<std::uint16_t*>(sums + 16 * 4 * a.tokens);
+  for (std::int64_t g = 0; g < groups.count; ++g)
+    for (std::int64_t i = 0, t = groups.begin(g), n = groups.size(g); i < n; ++i)
+      pack_x<kFormat>(token_row(a, t + i), cols, x + t * cols + i * kBlock, n * kBlock);
+  for (std::int64_t r = a.row_begin, rows; r < a.row_end; r += rows) {
+    rows = a.row_end - r < 4 ? 1 : 4;
+    for (std::int64_t k = 0; k < cols; k += step)
+      for (std::int64_t g = 0; g < groups.count; ++g) {
+        const std::int64_t t = groups.begin(g), end = k + step < cols ? k + step : cols;
+        const FewArgs f{
+            t, r, k, end, next > kAhead ? next : kAhead, x + t * cols, sums + 16 * 4 * t};
+        if (rows == 4)
+          rows_times_group<kFormat, 4>(a, f, groups.size(g), d);
+        else
+          rows_times_group<kFormat, 1>(a, f, groups.size(g), d);
+      }
   }
-  std::int64_t r = a.row_begin;
-  for (; r + 4 <= a.row_end; r += 4) rows_times_all<kFormat, 4>(a, r, d, x);
-  for (; r < a.row_end; ++r) rows_times_all<kFormat, 1>(a, r, d, x);
 }

@@ -88,15 +88,16 @@ TEST_CASE("linear gives a token the same bits alone and in company", "[kernels][
           RandomWeight w(f, 45, cols, 128, 5);
           for (std::size_t i = 0; i < w.scale.size(); ++i)
             w.scale[i] = std::uint8_t(70 + i * 37 % 110);
-          const auto x = normal_bf16(std::size_t(11 * cols), 4);
-          const auto all = run_linear(*table, w.w, x, 11, false, bf16);
-          for (int t = 0; t < 11; ++t) {
+          const auto x = normal_bf16(std::size_t(99 * cols), 4);
+          const auto all = run_linear(*table, w.w, x, 99, false, bf16);
+          for (int t : {0, 1, 2, 47, 48, 96, 97, 98}) {
             const std::vector<float> one(x.begin() + t * cols, x.begin() + (t + 1) * cols);
             const auto alone = run_linear(*table, w.w, one, 1, false, bf16);
             CAPTURE(table->name, int(f), cols, bf16, t);
             REQUIRE(std::memcmp(alone.data(), &all[std::size_t(t) * 45], 45 * 4) == 0);
           }
-          for (std::int64_t n : {2, 5}) {
+          for (std::int64_t n : {2, 3, 4, 5, 7, 11, 13, 25, 48, 49, 51, 97}) {
+            CAPTURE(table->name, int(f), cols, bf16, n);
             const auto few = run_linear(*table, w.w, x, n, false, bf16);
             REQUIRE(std::memcmp(few.data(), all.data(), few.size() * 4) == 0);
           }
@@ -112,9 +113,13 @@ TEST_CASE("linear of activations of any size gives the same bits alone, in compa
     for (Format f : {Format::kBF16, Format::kFp8, Format::kFp4}) {
       const RandomWeight w(f, 9, 256, 128, 8);
       for (float size : {0x1p-60f, 1.0f, 0x1p8f, 0x1p16f, 0x1p60f, 0x1p100f}) {
-        auto x = normal_bf16(2 * 256, 9);
+        auto x = normal_bf16(49 * 256, 9);  // as many as take every way through the kernels
         for (float& v : x) v *= size;
-        const auto both = run_linear(*table, w.w, x, 2, false, true);
+        const auto all = run_linear(*table, w.w, x, 49, false, true);
+        for (std::int64_t n : {2, 25}) {
+          const auto few = run_linear(*table, w.w, x, n, false, true);
+          REQUIRE(std::memcmp(few.data(), all.data(), few.size() * 4) == 0);
+        }
         x.resize(256);
         for (bool flush : {false, true}) {
           CAPTURE(table->name, int(f), size, flush);
@@ -124,7 +129,7 @@ TEST_CASE("linear of activations of any size gives the same bits alone, in compa
             alone = run_linear(*table, w.w, x, 1, false, true);
           }
           REQUIRE(std::isfinite(alone[0]));
-          REQUIRE(std::memcmp(alone.data(), both.data(), 9 * 4) == 0);
+          REQUIRE(std::memcmp(alone.data(), all.data(), 9 * 4) == 0);
         }
       }
     }
