@@ -21,7 +21,7 @@ struct AttentionArgs {
   std::int64_t rows;
   const float* q;     // [heads, dim]
   const float* sink;  // [heads]
-  float* out;         // [heads, dim]
+  float* out;         // [heads, dim]; may be q
   std::int64_t head_begin, head_end;
   float scale;
   bool round_bf16;  // q holds bf16 values then

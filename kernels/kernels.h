@@ -20,12 +20,16 @@ struct KernelTable {
   void (*linear_int8)(const LinearArgs&);  // null: this table has none
   void (*attention)(const AttentionArgs&);
   void (*index_scores)(const IndexArgs&);
-  // Row operations: the same bits in every table, but for pool.
+  // Row operations: the same bits in every table, but for pool and swiglu.
   void (*query_heads)(const HeadsArgs&);   // norm without a weight, then rope
   void (*output_heads)(const HeadsArgs&);  // inverse rope
   void (*index_heads)(const HeadsArgs&);   // rope; native: Hadamard, fp4_sim(32)
   void (*store_row)(const PackArgs&);
   void (*pool)(const PoolArgs&);
+  void (*quantise)(const QuantiseArgs&);
+  void (*swiglu)(const SwigluArgs&);
+  void (*collapse)(const CollapseArgs&);
+  void (*mix_back)(const MixArgs&);
 };
 
 // The best table that runs here, or the one named by `forced`; null when that name

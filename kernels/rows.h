@@ -2,7 +2,7 @@
 // and the pooling that makes compressed rows.  Spec 2.1, 2.4 to 2.7 and 4.3.
 //
 // Elementwise but for a norm's sum, whose order is that of ops.h: every table gives the same
-// bits.  Pooling has an exp, which differs by table.
+// bits.  Pooling and swiglu have an exp, which differs by table.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,42 @@ struct PoolArgs {
   int count;
   std::int64_t gate_offset, begin, end;
   float* out;
+};
+
+// y = fp8_sim(x) of quant.h; y may be x.
+struct QuantiseArgs {
+  const float* x;
+  float* y;
+  std::int64_t n, block;
+};
+
+// gate = swiglu(gate, up) of ops.h, rounded to bf16 when native.
+struct SwigluArgs {
+  float* gate;
+  const float* up;
+  std::int64_t n;
+  float limit, weight;
+  bool native;
+};
+
+// The residual streams [count, width] of one token, channels [begin, end).  Spec 2.3.
+constexpr int kMaxStreams = 16;
+struct StreamsArgs {
+  float* streams;
+  int count;
+  std::int64_t width, begin, end;
+  bool native;  // round to bf16
+};
+// x[c] = sum_i pre[i] streams[i, c], i rising
+struct CollapseArgs {
+  StreamsArgs s;
+  const float* pre;
+  float* x;
+};
+// streams[k, c] <- post[k] out[c] + sum_j comb[j, k] streams[j, c], j rising
+struct MixArgs {
+  StreamsArgs s;
+  const float *out, *post, *comb;
 };
 
 }  // namespace v4i::kernels

@@ -15,7 +15,8 @@ namespace v4i::kernels {
 // clang-format off
 #define V4I_TABLE(isa, rows, int8)                                    \
   {#isa, isa::linear, int8, isa::attention, isa::index_scores,        \
-   rows::query_heads, rows::output_heads, rows::index_heads, rows::store_row, rows::pool}
+   rows::query_heads, rows::output_heads, rows::index_heads, rows::store_row, rows::pool, \
+   rows::quantise, rows::swiglu, rows::collapse, rows::mix_back}
 // clang-format on
 
 const KernelTable kScalarKernels = V4I_TABLE(scalar, scalar, scalar::linear_int8);
@@ -62,9 +63,10 @@ bool has_neonbf16() {
 #endif
 }
 
-constexpr KernelTable kNeonBf16 = {"neonbf16",         neonbf16::linear,  nullptr, neon::attention,
-                                   neon::index_scores, neon::query_heads, neon::output_heads,
-                                   neon::index_heads,  neon::store_row,   neon::pool};
+constexpr KernelTable kNeonBf16 = {
+    "neonbf16",        neonbf16::linear,   nullptr,           neon::attention, neon::index_scores,
+    neon::query_heads, neon::output_heads, neon::index_heads, neon::store_row, neon::pool,
+    neon::quantise,    neon::swiglu,       neon::collapse,    neon::mix_back};
 constexpr KernelTable kNeon = V4I_TABLE(neon, neon, nullptr);
 #endif
 

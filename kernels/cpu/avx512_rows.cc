@@ -17,6 +17,7 @@ namespace {
 #include "kernels/cpu/exp.inl"
 #include "kernels/cpu/pool.inl"
 #include "kernels/cpu/rows.inl"
+#include "kernels/cpu/streams.inl"
 // clang-format on
 
 }  // namespace
@@ -26,6 +27,10 @@ void avx512::output_heads(const HeadsArgs& a) { kernels::output_heads(a); }
 void avx512::index_heads(const HeadsArgs& a) { kernels::index_heads(a); }
 void avx512::store_row(const PackArgs& a) { kernels::store_row(a); }
 void avx512::pool(const PoolArgs& a) { kernels::pool(a); }
+void avx512::quantise(const QuantiseArgs& a) { kernels::quantise(a); }
+void avx512::swiglu(const SwigluArgs& a) { kernels::swiglu(a); }
+void avx512::collapse(const CollapseArgs& a) { kernels::collapse(a); }
+void avx512::mix_back(const MixArgs& a) { kernels::mix_back(a); }
 
 }  // namespace v4i::kernels
 

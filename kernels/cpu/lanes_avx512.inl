@@ -22,6 +22,7 @@ inline F16 mul(F16 a, F16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline F16 divide(F16 a, F16 b) { return {_mm512_div_ps(a.v, b.v)}; }
 inline F16 fma(F16 a, F16 b, F16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline F16 maximum(F16 a, F16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline F16 minimum(F16 a, F16 b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline F16 nearest(F16 a) {
   return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }

@@ -62,6 +62,9 @@ inline F16 fma(F16 x, F16 y, F16 z) {
 inline F16 maximum(F16 x, F16 y) {
   return each([](Lanes a, Lanes b) { return vmaxq_f32(a, b); }, x, y);
 }
+inline F16 minimum(F16 x, F16 y) {
+  return each([](Lanes a, Lanes b) { return vminq_f32(a, b); }, x, y);
+}
 inline F16 nearest(F16 x) {
   return each([](Lanes a) { return vrndnq_f32(a); }, x);
 }

@@ -72,4 +72,34 @@ void scalar::pool(const PoolArgs& a) {
   }
 }
 
+void scalar::quantise(const QuantiseArgs& a) { fp8_sim(a.x, a.y, a.n, a.block); }
+
+void scalar::swiglu(const SwigluArgs& a) {
+  kernels::swiglu(a.gate, a.up, a.n, a.limit, a.weight, a.gate);
+  if (a.native) round_bf16(a.gate, a.n);
+}
+
+void scalar::collapse(const CollapseArgs& a) {
+  const StreamsArgs& s = a.s;
+  for (std::int64_t c = s.begin; c < s.end; ++c) {
+    float sum = a.pre[0] * s.streams[c];
+    for (int i = 1; i < s.count; ++i) sum += a.pre[i] * s.streams[i * s.width + c];
+    a.x[c] = s.native ? round_bf16(sum) : sum;
+  }
+}
+
+void scalar::mix_back(const MixArgs& a) {
+  const StreamsArgs& s = a.s;
+  for (std::int64_t c = s.begin; c < s.end; ++c) {
+    float old[kMaxStreams];
+    for (int j = 0; j < s.count; ++j) old[j] = s.streams[j * s.width + c];
+    for (int k = 0; k < s.count; ++k) {
+      float sum = a.comb[k] * old[0];
+      for (int j = 1; j < s.count; ++j) sum += a.comb[j * s.count + k] * old[j];
+      const float y = a.post[k] * a.out[c] + sum;
+      s.streams[k * s.width + c] = s.native ? round_bf16(y) : y;
+    }
+  }
+}
+
 }  // namespace v4i::kernels

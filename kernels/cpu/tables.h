@@ -38,6 +38,10 @@ void linear(const LinearArgs& a);
   void index_heads(const HeadsArgs& a);  \
   void store_row(const PackArgs& a);     \
   void pool(const PoolArgs& a);          \
+  void quantise(const QuantiseArgs& a);  \
+  void swiglu(const SwigluArgs& a);      \
+  void collapse(const CollapseArgs& a);  \
+  void mix_back(const MixArgs& a);       \
   }
 V4I_ROW_KERNELS(scalar)
 #if defined(__x86_64__)

@@ -47,7 +47,7 @@ void make_rows(Pass& p, const model::Attention& a, const model::LayerPlan& plan)
   });
 }
 
-// x -> qr (low-rank query, also the indexer's), q [H, d].
+// x -> qr (low-rank query, also the indexer's), queries [H, d].
 void make_queries(Pass& p, const model::Attention& a, const model::LayerPlan& plan) {
   Workspace& w = p.w;
   const model::Config& c = p.config;
@@ -56,13 +56,13 @@ void make_queries(Pass& p, const model::Attention& a, const model::LayerPlan& pl
   linear(p, a.wq_a, x, c.width, n, w.qr.data(), c.q_lora, true);
   norm(p, w.qr.data(), a.q_norm, n, w.qr.data());
   const float* qr = quantised(p, w.qr.data(), n, c.q_lora, w.qrq.data());
-  linear(p, a.wq_b, qr, c.q_lora, n, w.q.data(), heads, true);
+  linear(p, a.wq_b, qr, c.q_lora, n, w.wide.data(), heads, true);
   const std::int64_t pieces = (c.heads + kHeads - 1) / kHeads;
   p.pool.run(n * pieces, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t u = begin; u < end; ++u) {
       const std::int64_t t = u / pieces, first = u % pieces * kHeads;
       p.kernels.query_heads(
-          heads_of(p, plan, t, w.q.data(), first, std::min(kHeads, c.heads - first)));
+          heads_of(p, plan, t, w.wide.data(), first, std::min(kHeads, c.heads - first)));
     }
   });
 }
@@ -111,10 +111,10 @@ void attend(Pass& p, const model::Attention& a, const model::LayerPlan& plan, in
   const auto attend_to = [&](std::int64_t t, std::int64_t h0, ThreadScratch& scratch) {
     const std::int64_t h1 = std::min(h0 + group, heads);
     const std::int64_t n = candidates(p, plan, kv_layer, t, scratch.rows.data());
-    p.kernels.attention({shape, scratch.rows.data(), n, w.q.data() + t * heads * d, a.sink.data(),
-                         w.o.data() + t * heads * d, h0, h1, scale, p.native,
-                         scratch.attention.data()});
-    p.kernels.output_heads(heads_of(p, plan, t, w.o.data(), h0, h1 - h0));
+    float* q = w.wide.data() + t * heads * d;
+    p.kernels.attention({shape, scratch.rows.data(), n, q, a.sink.data(), q, h0, h1, scale,
+                         p.native, scratch.attention.data()});
+    p.kernels.output_heads(heads_of(p, plan, t, w.wide.data(), h0, h1 - h0));
   };
   const std::int64_t turns = p.pool.size();  // later tokens see more rows: threads take turns
   p.pool.run(turns, [&](std::int64_t begin, std::int64_t end, int thread) {
@@ -139,7 +139,7 @@ void project_out(Pass& p, const model::Attention& a) {
                {{},
                 g * c.o_lora + r,
                 g * c.o_lora + std::min(r + kRows, c.o_lora),
-                w.o.data() + g * width,
+                w.wide.data() + g * width,
                 heads,
                 nullptr,
                 w.z.data(),

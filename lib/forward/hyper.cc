@@ -29,36 +29,11 @@ void coefficients(const Pass& p, const model::Hyper& h, const float* streams, fl
   kernels::sinkhorn(comb, n, static_cast<int>(p.config.hc_iters), p.config.hc_eps);
 }
 
-// x[c] = sum_i pre[i] streams[i, c]
-void collapse(const Pass& p, const float* streams, const float* pre, std::int64_t begin,
-              std::int64_t end, float* x) {
+kernels::StreamsArgs streams_of(const Pass& p, std::int64_t t, std::int64_t begin,
+                                std::int64_t end) {
   const std::int64_t d = p.config.width;
-  for (std::int64_t c = begin; c < end; ++c) x[c] = pre[0] * streams[c];
-  for (std::int64_t i = 1; i < p.config.hc_mult; ++i)
-    for (std::int64_t c = begin; c < end; ++c) x[c] += pre[i] * streams[i * d + c];
-  p.round(x + begin, end - begin);
-}
-
-// streams[k, c] <- post[k] out[c] + sum_j comb[j, k] streams[j, c]
-void mix_back(const Pass& p, float* streams, const float* out, const float* post, const float* comb,
-              std::int64_t begin, std::int64_t end) {
-  constexpr std::int64_t kLane = 64;
-  constexpr std::int64_t kMaxStreams = 16;  // checked in Forward's constructor
-  const std::int64_t n = p.config.hc_mult, d = p.config.width;
-  for (std::int64_t c0 = begin; c0 < end; c0 += kLane) {
-    const std::int64_t m = std::min(kLane, end - c0);
-    float old[kMaxStreams][kLane];
-    for (std::int64_t j = 0; j < n; ++j)
-      std::copy(streams + j * d + c0, streams + j * d + c0 + m, old[j]);
-    for (std::int64_t k = 0; k < n; ++k) {
-      float sum[kLane];
-      for (std::int64_t c = 0; c < m; ++c) sum[c] = comb[k] * old[0][c];
-      for (std::int64_t j = 1; j < n; ++j)
-        for (std::int64_t c = 0; c < m; ++c) sum[c] += comb[j * n + k] * old[j][c];
-      for (std::int64_t c = 0; c < m; ++c) streams[k * d + c0 + c] = post[k] * out[c0 + c] + sum[c];
-      p.round(streams + k * d + c0, m);
-    }
-  }
+  const auto n = static_cast<int>(p.config.hc_mult);
+  return {p.w.streams.data() + t * n * d, n, d, begin, end, p.native};
 }
 
 // Splits tokens x channels over the threads.
@@ -85,7 +60,7 @@ void hyper_pre(Pass& p, const model::Hyper& h, float* x) {
                    w.post.data() + t * n, w.comb.data() + t * n * n);
   });
   over_channels(p, [&](std::int64_t t, std::int64_t begin, std::int64_t end) {
-    collapse(p, w.streams.data() + t * n * d, w.mix.data() + t * mixes, begin, end, x + t * d);
+    p.kernels.collapse({streams_of(p, t, begin, end), w.mix.data() + t * mixes, x + t * d});
   });
 }
 
@@ -93,8 +68,8 @@ void hyper_post(Pass& p, const float* out) {
   Workspace& w = p.w;
   const std::int64_t n = p.config.hc_mult, d = p.config.width;
   over_channels(p, [&](std::int64_t t, std::int64_t begin, std::int64_t end) {
-    mix_back(p, w.streams.data() + t * n * d, out + t * d, w.post.data() + t * n,
-             w.comb.data() + t * n * n, begin, end);
+    p.kernels.mix_back({streams_of(p, t, begin, end), out + t * d, w.post.data() + t * n,
+                        w.comb.data() + t * n * n});
   });
 }
 
@@ -107,7 +82,7 @@ void hyper_head(Pass& p, const model::HyperHead& h, std::int64_t t, float* x) {
   for (std::int64_t i = 0; i < n; ++i)
     m[i] = kernels::sigmoid(m[i] * r * h.scale[0] + h.base[static_cast<std::size_t>(i)]) +
            p.config.hc_eps;
-  collapse(p, streams, m, 0, d, x);
+  p.kernels.collapse({streams_of(p, t, 0, d), m, x});
 }
 
 }  // namespace v4i::forward

@@ -83,7 +83,7 @@ const float* quantised(Pass& p, const float* x, std::int64_t n, std::int64_t col
   p.pool.run(n * per_row, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t u = begin; u < end; ++u) {
       const std::int64_t at = u / per_row * cols + u % per_row * block;
-      kernels::fp8_sim(x + at, out + at, std::min(block, cols - u % per_row * block), block);
+      p.kernels.quantise({x + at, out + at, std::min(block, cols - u % per_row * block), block});
     }
   });
   return out;

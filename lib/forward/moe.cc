@@ -5,7 +5,6 @@
 // expert last: its result does not depend on the company.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "kernels/ops.h"
 #include "kernels/quant.h"
@@ -94,34 +93,24 @@ struct Group {
 
 // gate <- quantised(silu(w1 x) * (w3 x) * weight), rows [r0, r1).
 void up_rows(Pass& p, const Group& g, const float* x, std::int64_t r0, std::int64_t r1,
-             float* scratch) {
+             ThreadScratch& scratch) {
   const model::Config& c = p.config;
-  const std::int64_t width = c.expert_width, n = g.end - g.begin;
-  float* gate = p.w.gate.data() + g.begin * width;
-  float* up = p.w.up.data() + g.begin * width;
-  kernels::LinearArgs args{weight_of(g.expert->w1),
-                           r0,
-                           r1,
-                           x,
-                           c.width,
-                           g.token,
-                           gate,
-                           width,
-                           n,
-                           p.native,
-                           scratch,
-                           0,
-                           p.native};
+  const std::int64_t width = c.expert_width, n = g.end - g.begin, rows = r1 - r0;
+  float* gate = p.w.wide.data() + g.begin * width;
+  kernels::LinearArgs args{
+      weight_of(g.expert->w1), r0, r1,      x, c.width, g.token, gate, width, n, p.native,
+      scratch.linear.data(),   0,  p.native};
   p.product(args);
   args.w = weight_of(g.expert->w3);
-  args.y = up;
+  args.y = scratch.part.data();
+  args.y_stride = rows;
+  args.y_begin = r0;
   p.product(args);
   for (std::int64_t i = 0; i < n; ++i) {
     float* a = gate + i * width + r0;
-    kernels::swiglu(a, up + i * width + r0, r1 - r0, c.swiglu_limit,
-                    g.weight != nullptr ? g.weight[i] : 1.0f, a);
-    p.round(a, r1 - r0);
-    if (p.fp8_inputs()) kernels::fp8_sim(a, a, r1 - r0, c.fp8_block);
+    p.kernels.swiglu({a, scratch.part.data() + i * rows, rows, c.swiglu_limit,
+                      g.weight != nullptr ? g.weight[i] : 1.0f, p.native});
+    if (p.fp8_inputs()) p.kernels.quantise({a, a, rows, c.fp8_block});
   }
 }
 
@@ -129,12 +118,12 @@ void up_rows(Pass& p, const Group& g, const float* x, std::int64_t r0, std::int6
 void down_rows(Pass& p, const Group& g, std::int64_t r0, std::int64_t r1, ThreadScratch& scratch) {
   const model::Config& c = p.config;
   const std::int64_t n = g.end - g.begin, rows = r1 - r0;
-  p.product({weight_of(g.expert->w2), r0, r1, p.w.gate.data() + g.begin * c.expert_width,
-             c.expert_width, nullptr, scratch.down.data(), rows, n, p.native, scratch.linear.data(),
+  p.product({weight_of(g.expert->w2), r0, r1, p.w.wide.data() + g.begin * c.expert_width,
+             c.expert_width, nullptr, scratch.part.data(), rows, n, p.native, scratch.linear.data(),
              r0, p.native});
   for (std::int64_t i = 0; i < n; ++i) {
     float* out = p.w.out.data() + (g.token != nullptr ? g.token[i] : i) * c.width;
-    for (std::int64_t r = 0; r < rows; ++r) out[r0 + r] += scratch.down[std::size_t(i * rows + r)];
+    for (std::int64_t r = 0; r < rows; ++r) out[r0 + r] += scratch.part[std::size_t(i * rows + r)];
   }
 }
 
@@ -149,18 +138,18 @@ Group routed_group(const Pass& p, const model::Moe& m, std::int64_t i) {
 template <class GroupOf>
 void run_groups(Pass& p, std::int64_t count, const float* x, GroupOf group_of) {
   const model::Config& c = p.config;
-  // Whole blocks of the quantiser behind w1 and w3.
-  const std::int64_t up_block = piece_rows(c.expert_width, std::lcm<std::int64_t>(128, c.fp8_block),
-                                           512, count, p.pool.size());
+  const std::int64_t most = p.w.piece_rows;
+  const std::int64_t up_block =
+      piece_rows(c.expert_width, gate_rows(c), most, count, p.pool.size());
   const std::int64_t ups = (c.expert_width + up_block - 1) / up_block;
   p.pool.run(count * ups, [&](std::int64_t begin, std::int64_t end, int thread) {
-    float* scratch = p.w.threads[std::size_t(thread)].linear.data();
     for (std::int64_t u = begin; u < end; ++u) {
       const std::int64_t r = u % ups * up_block;
-      up_rows(p, group_of(u / ups), x, r, std::min(r + up_block, c.expert_width), scratch);
+      up_rows(p, group_of(u / ups), x, r, std::min(r + up_block, c.expert_width),
+              p.w.threads[std::size_t(thread)]);
     }
   });
-  const std::int64_t rows = piece_rows(c.width, 64, Workspace::kDownRows, 1, p.pool.size());
+  const std::int64_t rows = piece_rows(c.width, 64, most, 1, p.pool.size());
   p.pool.run((c.width + rows - 1) / rows, [&](std::int64_t begin, std::int64_t end, int thread) {
     for (std::int64_t u = begin; u < end; ++u)
       for (std::int64_t i = 0; i < count; ++i)

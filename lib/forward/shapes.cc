@@ -33,7 +33,8 @@ void check_shapes(const model::Model& m) {
   require(c.rope_dim % 2 == 0 && c.rope_dim <= 512 && c.rope_dim < c.head_dim, m,
           "qk_rope_head_dim", c.rope_dim, "even sizes up to 512, below head_dim");
   require(c.fp8_block % 16 == 0, m, "weight_block_size", c.fp8_block, "multiples of 16");
-  require(c.hc_mult >= 1 && c.hc_mult <= 16, m, "hc_mult", c.hc_mult, "1 to 16 streams");
+  require(c.hc_mult >= 1 && c.hc_mult <= kernels::kMaxStreams, m, "hc_mult", c.hc_mult,
+          "1 to 16 streams");
   bool indexer = false;
   for (const model::LayerPlan& l : m.plan().layers) {
     require(l.ratio <= 128, m, "compress_ratios entry", l.ratio, "ratios up to 128");

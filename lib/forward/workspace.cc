@@ -2,6 +2,7 @@
 #include "lib/forward/workspace.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "kernels/kernels.h"
 
@@ -27,9 +28,13 @@ std::int64_t widest_input(const model::Config& c) {
 
 }  // namespace
 
+std::int64_t gate_rows(const model::Config& c) { return std::lcm<std::int64_t>(128, c.fp8_block); }
+
 Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int64_t n,
                      int thread_count, Budget& budget)
-    : max_tokens(n), max_candidates(c.window + most_rows(c, layout)) {
+    : max_tokens(n),
+      piece_rows(std::max<std::int64_t>(512, gate_rows(c))),
+      max_candidates(c.window + most_rows(c, layout)) {
   const auto take = [&]<class T>(Buffer<T>& b, std::int64_t count) {
     b = Buffer<T>(budget, static_cast<std::size_t>(count), Use::kScratch, "the workspace");
     bytes_ += b.bytes();
@@ -43,7 +48,7 @@ Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int6
   take(comb, n * c.hc_mult * c.hc_mult);
   for (auto* b : {&rope_a, &rope_b}) take(*b, n * c.rope_dim);
   for (auto* b : {&qr, &qrq}) take(*b, n * c.q_lora);
-  for (auto* b : {&q, &o}) take(*b, n * heads_width);
+  take(wide, std::max(n * heads_width, std::max(slots, n) * c.expert_width));
   take(kv, n * c.head_dim);
   take(rows, n * static_cast<std::int64_t>(layout.row.bytes()));
   for (auto* b : {&z, &zq}) take(*b, n * c.o_groups * c.o_lora);
@@ -59,7 +64,6 @@ Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int6
   take(slot_weight, slots);
   take(expert_begin, c.experts + 1);
   take(active, c.experts);
-  for (auto* b : {&gate, &up}) take(*b, std::max(slots, n) * c.expert_width);
   take(head_logits, kHeadTokens * c.vocab);
 
   // Whole blocks of keys, at least one.
@@ -73,7 +77,7 @@ Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int6
     take(t.blocks, keys / layout.rows_per_block + 1);
     take(t.scores, kIndexQueries * keys);
     take(t.candidates, kIndexQueries * TopK::room_for(c.index_topk));
-    take(t.down, n * kDownRows);
+    take(t.part, n * piece_rows);
   }
 }
 

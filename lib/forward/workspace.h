@@ -24,11 +24,10 @@ struct ThreadScratch {
   Buffer<float> scores;                    // [kIndexQueries, a piece of the keys]
   Buffer<std::uint64_t> candidates;        // [kIndexQueries] rooms of a TopK
   TopK best[kIndexQueries];
-  Buffer<float> down;  // [N, kDownRows] partial results of an expert
+  Buffer<float> part;  // [N, piece_rows] of w3 x or w2 x: some rows of an expert
 };
 
 struct Workspace {
-  static constexpr std::int64_t kDownRows = 512;  // rows of w2 in one piece of work, at most
   static constexpr std::int64_t kHeadTokens = 8;  // logit rows computed together
   static constexpr std::int64_t kHeadLanes = 16;  // attention heads are split in multiples
   static constexpr std::int64_t kIndexQueries = ThreadScratch::kIndexQueries;
@@ -39,14 +38,16 @@ struct Workspace {
   std::size_t bytes() const { return bytes_; }
 
   std::int64_t max_tokens;
+  std::int64_t piece_rows;      // rows of an expert in one piece of work, at most
   std::int64_t max_candidates;  // rows one query may attend to
 
-  Buffer<float> streams;              // [n, D] a token: the residual streams
-  Buffer<float> x, xq, out;           // [D]: module input, quantised, module output
-  Buffer<float> mix, post, comb;      // [(2 + n) n], [n], [n, n]
-  Buffer<float> rope_a, rope_b;       // [rope_dim]: cosines, sines of both tables
-  Buffer<float> qr, qrq;              // [q_lora]
-  Buffer<float> q, o;                 // [H, d]
+  Buffer<float> streams;          // [n, D] a token: the residual streams
+  Buffer<float> x, xq, out;       // [D]: module input, quantised, module output
+  Buffer<float> mix, post, comb;  // [(2 + n) n], [n], [n, n]
+  Buffer<float> rope_a, rope_b;   // [rope_dim]: cosines, sines of both tables
+  Buffer<float> qr, qrq;          // [q_lora]
+  // [H, d] of attention: queries, then what their heads found; or [K, I] of the experts' gates.
+  Buffer<float> wide;
   Buffer<float> kv;                   // [d]
   Buffer<std::byte> rows;             // stored KV row of each token
   Buffer<float> z, zq;                // [G, o_lora]
@@ -61,7 +62,6 @@ struct Workspace {
   Buffer<float> slot_weight;          // [N K]
   Buffer<std::int32_t> expert_begin;  // [E + 1] into the slots
   Buffer<std::int32_t> active;        // [E] experts that have tokens, rising
-  Buffer<float> gate, up;             // [N K, I]
   Buffer<float> head_x;               // [D]
   Buffer<float> head_logits;          // [kHeadTokens, V]
   std::vector<ThreadScratch> threads;
@@ -69,5 +69,8 @@ struct Workspace {
  private:
   std::size_t bytes_ = 0;
 };
+
+// Rows of w1 and w3 come in multiples of this: whole blocks of the quantiser behind them.
+std::int64_t gate_rows(const model::Config& config);
 
 }  // namespace v4i::forward

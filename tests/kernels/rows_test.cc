@@ -100,6 +100,66 @@ TEST_CASE("packed rows are the scalar kernel's byte for byte", "[kernels][rows]"
   }
 }
 
+TEST_CASE("quantised values and residual streams are the scalar kernel's bits", "[kernels][rows]") {
+  for (const KernelTable* table : tables()) {
+    for (std::int64_t n : {1, 15, 16, 100, 128, 300}) {
+      const auto x = heads(1, static_cast<int>(n), unsigned(n), false);
+      std::vector<float> want(x.size(), NAN), got = want;
+      kScalarKernels.quantise({x.data(), want.data(), n, 128});
+      table->quantise({x.data(), got.data(), n, 128});
+      CAPTURE(table->name, n);
+      REQUIRE(same_bits(got, want));
+    }
+    for (int count : {1, 2, 4, kMaxStreams}) {
+      for (bool native : {false, true}) {
+        constexpr std::int64_t kWidth = 75, kBegin = 3, kEnd = 71;
+        CAPTURE(table->name, count, native);
+        const auto pre = normal(std::size_t(count), 1),
+                   comb = normal(std::size_t(count * count), 2);
+        const auto out = normal(kWidth, 3);
+        auto want = normal(std::size_t(count) * kWidth, 4), got = want;
+        std::vector<float> x(kWidth, 7.0f), y = x;
+        const StreamsArgs a{want.data(), count, kWidth, kBegin, kEnd, native};
+        StreamsArgs b = a;
+        b.streams = got.data();
+        kScalarKernels.collapse({a, pre.data(), x.data()});
+        table->collapse({b, pre.data(), y.data()});
+        REQUIRE(same_bits(y, x));
+        kScalarKernels.mix_back({a, out.data(), pre.data(), comb.data()});
+        table->mix_back({b, out.data(), pre.data(), comb.data()});
+        REQUIRE(same_bits(got, want));
+      }
+    }
+  }
+}
+
+// Three roundings and the exp's two units, relative to the result.
+TEST_CASE("swiglu agrees with the scalar kernel and does not depend on the company",
+          "[kernels][rows]") {
+  for (const KernelTable* table : tables()) {
+    for (float limit : {0.0f, 1.5f}) {
+      auto gate = normal(300, 5);
+      for (std::size_t i = 0; i < gate.size(); ++i) gate[i] *= float(1 << i % 8);
+      gate[0] = 0.0f, gate[1] = 300.0f, gate[2] = -300.0f, gate[3] = -86.9f;
+      const auto up = normal(300, 6);
+      auto want = gate, got = gate, alone = gate, rounded = gate;
+      kScalarKernels.swiglu({want.data(), up.data(), 300, limit, 0.7f, false});
+      table->swiglu({got.data(), up.data(), 300, limit, 0.7f, false});
+      table->swiglu({rounded.data(), up.data(), 300, limit, 0.7f, true});
+      for (std::size_t i = 0; i < 300; i += 7)
+        table->swiglu({&alone[i], &up[i], std::min<std::int64_t>(7, std::int64_t(300 - i)), limit,
+                       0.7f, false});
+      CAPTURE(table->name, limit);
+      REQUIRE(same_bits(alone, got));
+      for (std::size_t i = 0; i < 300; ++i) {
+        CAPTURE(i, gate[i], got[i], want[i]);
+        REQUIRE(std::fabs(double(got[i]) - want[i]) <= 8 * 0x1p-24 * std::fabs(want[i]) + 0x1p-100);
+        REQUIRE(rounded[i] == round_bf16(got[i]));
+      }
+    }
+  }
+}
+
 // e carries a few ulps, the sums of n terms n each, all relative to sum |p v|.
 TEST_CASE("pooling agrees with the scalar kernel and does not depend on the channels of the call",
           "[kernels][rows]") {
