@@ -5,6 +5,9 @@
 // must write only what belongs to its indices, so results do not depend on the
 // number of threads.  The calling thread is thread 0.
 //
+// share(n, body) calls body(i, thread) for every i of [0, n): threads take the next one when they
+// are free, in rising order.  For bodies of unequal length that care for nothing but their index.
+//
 // One run() at a time per pool; the caller (the model's forward lock) sees to it.
 // When bodies throw, the exception of the lowest indices is rethrown in the caller after
 // all have ended: with bodies that stop at their first error, the same for any number of threads.
@@ -43,6 +46,14 @@ class ThreadPool {
           (*static_cast<B*>(b))(begin, end, thread);
         },
         const_cast<void*>(static_cast<const void*>(&body)));
+  }
+
+  template <class Body>
+  void share(std::int64_t n, Body&& body) {
+    std::atomic<std::int64_t> next{0};
+    run(size_, [&](std::int64_t, std::int64_t, int thread) {
+      for (std::int64_t i = next++; i < n; i = next++) body(i, thread);
+    });
   }
 
  private:

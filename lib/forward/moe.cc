@@ -142,19 +142,17 @@ void run_groups(Pass& p, std::int64_t count, const float* x, GroupOf group_of) {
   const std::int64_t up_block =
       piece_rows(c.expert_width, gate_rows(c), most, count, p.pool.size());
   const std::int64_t ups = (c.expert_width + up_block - 1) / up_block;
-  p.pool.run(count * ups, [&](std::int64_t begin, std::int64_t end, int thread) {
-    for (std::int64_t u = begin; u < end; ++u) {
-      const std::int64_t r = u % ups * up_block;
-      up_rows(p, group_of(u / ups), x, r, std::min(r + up_block, c.expert_width),
-              p.w.threads[std::size_t(thread)]);
-    }
+  // Experts have unequal numbers of tokens.
+  p.pool.share(count * ups, [&](std::int64_t u, int thread) {
+    const std::int64_t r = u % ups * up_block;
+    up_rows(p, group_of(u / ups), x, r, std::min(r + up_block, c.expert_width),
+            p.w.threads[std::size_t(thread)]);
   });
   const std::int64_t rows = piece_rows(c.width, 64, most, 1, p.pool.size());
-  p.pool.run((c.width + rows - 1) / rows, [&](std::int64_t begin, std::int64_t end, int thread) {
-    for (std::int64_t u = begin; u < end; ++u)
-      for (std::int64_t i = 0; i < count; ++i)
-        down_rows(p, group_of(i), u * rows, std::min((u + 1) * rows, c.width),
-                  p.w.threads[std::size_t(thread)]);
+  p.pool.share((c.width + rows - 1) / rows, [&](std::int64_t u, int thread) {
+    for (std::int64_t i = 0; i < count; ++i)
+      down_rows(p, group_of(i), u * rows, std::min((u + 1) * rows, c.width),
+                p.w.threads[std::size_t(thread)]);
   });
 }
 
