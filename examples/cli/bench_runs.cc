@@ -106,7 +106,8 @@ void Bench::measure_prefill() {
     note_memory();
     const double after = peaks_.flops();
     out_.prefill.per_s.push_back(args_.prefill / seconds);
-    out_.prefill.share.push_back(flops / seconds / ((before + after) / 2));
+    // Nothing raises this peak, and another process on the machine lowers it.
+    out_.prefill.share.push_back(flops / seconds / std::max(before, after));
     before = after;
   }
 }
