@@ -126,19 +126,22 @@ void attend(Pass& p, const model::Attention& a, const model::LayerPlan& plan, in
 
 // Consecutive heads form a group; each group has its own rows of wo_a.
 void project_out(Pass& p, const model::Attention& a) {
-  constexpr std::int64_t kRows = 128;  // fewer would pack the tokens once more for each piece
   Workspace& w = p.w;
   const model::Config& c = p.config;
+  // A piece packs the tokens for itself: of many, pieces as large as keep all threads busy.
+  constexpr std::int64_t kFew = 128;
+  const bool whole = p.n() >= kFew && c.o_groups % p.pool.size() == 0;
+  const std::int64_t piece = whole ? c.o_lora : std::min(kFew, c.o_lora);
   const std::int64_t heads = c.heads * c.head_dim, width = heads / c.o_groups;
-  const std::int64_t rows = c.o_groups * c.o_lora, parts = (c.o_lora + kRows - 1) / kRows;
+  const std::int64_t rows = c.o_groups * c.o_lora, parts = (c.o_lora + piece - 1) / piece;
   p.pool.run(c.o_groups * parts, [&](std::int64_t begin, std::int64_t end, int thread) {
     float* scratch = w.threads[static_cast<std::size_t>(thread)].linear.data();
     for (std::int64_t u = begin; u < end; ++u) {
-      const std::int64_t g = u / parts, r = u % parts * kRows;
+      const std::int64_t g = u / parts, r = u % parts * piece;
       multiply(p, a.wo_a,
                {{},
                 g * c.o_lora + r,
-                g * c.o_lora + std::min(r + kRows, c.o_lora),
+                g * c.o_lora + std::min(r + piece, c.o_lora),
                 w.wide.data() + g * width,
                 heads,
                 nullptr,

@@ -33,7 +33,7 @@ std::int64_t gate_rows(const model::Config& c) { return std::lcm<std::int64_t>(1
 Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int64_t n,
                      int thread_count, Budget& budget)
     : max_tokens(n),
-      piece_rows(std::max<std::int64_t>(512, gate_rows(c))),
+      piece_rows(std::max<std::int64_t>(1024, gate_rows(c))),
       max_candidates(c.window + most_rows(c, layout)) {
   const auto take = [&]<class T>(Buffer<T>& b, std::int64_t count) {
     b = Buffer<T>(budget, static_cast<std::size_t>(count), Use::kScratch, "the workspace");
