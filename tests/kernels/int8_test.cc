@@ -24,8 +24,8 @@ std::vector<const KernelTable*> tables_with_int8() {
 std::vector<float> run(void (*linear)(const LinearArgs&), const Weight& w,
                        const std::vector<float>& x, std::int64_t tokens) {
   std::vector<float> y(std::size_t(tokens * w.rows), NAN);
-  std::vector<float> scratch(std::size_t(linear_scratch_floats(w.cols)));
-  linear({w, 0, w.rows, x.data(), w.cols, nullptr, y.data(), w.rows, tokens, false, scratch.data(),
+  const auto scratch = linear_scratch(w.cols);
+  linear({w, 0, w.rows, x.data(), w.cols, nullptr, y.data(), w.rows, tokens, false, scratch.get(),
           0, true});
   return y;
 }

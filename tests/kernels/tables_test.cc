@@ -16,9 +16,9 @@ namespace {
 std::vector<float> run_linear(const KernelTable& k, const Weight& w, const std::vector<float>& x,
                               std::int64_t tokens, bool round = false, bool bf16_x = false) {
   std::vector<float> y(std::size_t(tokens * w.rows), NAN);
-  std::vector<float> scratch(std::size_t(linear_scratch_floats(w.cols)));
-  k.linear({w, 0, w.rows, x.data(), w.cols, nullptr, y.data(), w.rows, tokens, round,
-            scratch.data(), 0, bf16_x});
+  const auto scratch = linear_scratch(w.cols);
+  k.linear({w, 0, w.rows, x.data(), w.cols, nullptr, y.data(), w.rows, tokens, round, scratch.get(),
+            0, bf16_x});
   return y;
 }
 

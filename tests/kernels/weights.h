@@ -1,9 +1,17 @@
 // Random weights of every format, for the tests of linear.
 #pragma once
 
+#include <memory>
+
 #include "tests/kernels/inputs.h"
 
 namespace v4i::test {
+
+// As much scratch as linear may use and no more, not filled: megabytes, of which small matrices
+// use little.
+inline std::unique_ptr<float[]> linear_scratch(std::int64_t cols) {
+  return std::make_unique_for_overwrite<float[]>(std::size_t(kernels::linear_scratch_floats(cols)));
+}
 
 // A random weight of any format, with the memory behind it.
 struct RandomWeight {
