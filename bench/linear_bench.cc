@@ -7,9 +7,9 @@
 
 #include <cstdint>
 #include <cstring>
-#include <random>
 #include <vector>
 
+#include "bench/codes.h"
 #include "bench/limits.h"
 #include "kernels/kernels.h"
 
@@ -21,30 +21,8 @@ using namespace v4i::kernels;
 constexpr std::int64_t kBytes = std::int64_t{256} << 20;
 
 const std::vector<std::uint8_t>& codes() {
-  static const auto c = [] {
-    std::vector<std::uint8_t> v(kBytes);
-    std::mt19937_64 g(1);
-    for (std::size_t i = 0; i < v.size(); i += 8) {
-      const std::uint64_t r = g() & 0x7777777777777777u;  // no NaN among fp8 or bf16
-      std::memcpy(&v[i], &r, 8);
-    }
-    return v;
-  }();
+  static const auto c = v4i::bench::random_codes(kBytes);
   return c;
-}
-
-std::int64_t row_bytes(Format f, std::int64_t cols) {
-  switch (f) {
-    case Format::kF32:
-      return 4 * cols;
-    case Format::kBF16:
-      return 2 * cols;
-    case Format::kFp8:
-      return cols;
-    case Format::kFp4:
-      return cols / 2;
-  }
-  return 0;
 }
 
 using Product = void (*KernelTable::*)(const LinearArgs&);
@@ -54,7 +32,8 @@ void linear(benchmark::State& state, const char* isa, Format format,
   const KernelTable* table = select_kernels(isa);
   if (table == nullptr) return state.SkipWithError("does not run on this processor");
   const std::int64_t cols = state.range(0), tokens = state.range(1);
-  const std::int64_t rows = tokens <= 3 ? kBytes / row_bytes(format, cols) / 8 * 8 : 2048;
+  const std::int64_t rows =
+      tokens <= 3 ? kBytes / v4i::bench::row_bytes(format, cols) / 8 * 8 : 2048;
   const int block_rows = format == Format::kFp8 ? 128 : 1;
   const int block_cols = format == Format::kFp8 ? 128 : 32;
   const std::vector<std::uint8_t> scale(
@@ -78,7 +57,7 @@ void linear(benchmark::State& state, const char* isa, Format format,
     (table->*product)(args);
     benchmark::DoNotOptimize(y.data());
   }
-  state.SetBytesProcessed(state.iterations() * rows * row_bytes(format, cols));
+  state.SetBytesProcessed(state.iterations() * rows * v4i::bench::row_bytes(format, cols));
   state.counters["flops"] =
       benchmark::Counter(static_cast<double>(state.iterations() * rows * cols * tokens * 2),
                          benchmark::Counter::kIsRate);

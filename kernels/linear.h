@@ -51,24 +51,28 @@ constexpr std::int64_t kLinearBlock = 128;  // columns of a partial sum in bf16 
 // Bytes of bf16 words: of the tokens that are packed together, and of the rows that meet them.
 constexpr std::int64_t kLinearPacked = std::int64_t{2} << 20;
 constexpr std::int64_t kLinearPanel = std::int64_t{256} << 10;
+constexpr std::int64_t kLinearTokenBlock = 48;  // tokens whose sums are kept for eight rows
+constexpr std::int64_t kInt8Packed = std::int64_t{512} << 10;  // as kLinearPacked, of linear_int8
+constexpr std::int64_t kInt8MostTokens = 96;
 
 constexpr std::int64_t linear_tokens(std::int64_t cols) {
   const std::int64_t fit = kLinearPacked / 2 / (cols > 0 ? cols : 1) / 6 * 6;
   return fit < 6 ? 6 : fit;
 }
 constexpr std::int64_t linear_int8_tokens(std::int64_t cols) {
-  const std::int64_t fit = (std::int64_t{512} << 10) / (cols > 0 ? cols : 1) / 6 * 6;
-  return fit < 6 ? 6 : fit > 96 ? 96 : fit;
+  const std::int64_t fit = kInt8Packed / (cols > 0 ? cols : 1) / 6 * 6;
+  return fit < 6 ? 6 : fit > kInt8MostTokens ? kInt8MostTokens : fit;
 }
 // Grows with cols, as linear_tokens(cols) * cols does not: one scratch serves all widths.
 constexpr std::int64_t linear_scratch_floats(std::int64_t cols) {
   const auto most = [](std::int64_t a, std::int64_t b) { return a > b ? a : b; };
   const std::int64_t float32 = kLinearRows * ((cols + 15) / 16 * 16);
   const std::int64_t panel = most(kLinearPanel / 4, kLinearRows * cols / 2);
-  const std::int64_t bf16 = 16 + 2 * 64 * 48 + panel + most(kLinearPacked / 4, 3 * cols);
+  const std::int64_t bf16 =
+      16 + 2 * 64 * kLinearTokenBlock + panel + most(kLinearPacked / 4, 3 * cols);
   const std::int64_t blocks = (cols + kInt8Block - 1) / kInt8Block;
-  const std::int64_t int8 = 16 + 2 * blocks * kInt8Block + (17 * 96 + 8) * blocks +
-                            most(std::int64_t{512} << 10, 6 * cols) / 4;
+  const std::int64_t int8 = 16 + 2 * blocks * kInt8Block + (17 * kInt8MostTokens + 8) * blocks +
+                            most(kInt8Packed, 6 * cols) / 4;
   return most(float32, most(bf16, int8));
 }
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/codes.h"
 #include "kernels/kernels.h"
 #include "lib/base/thread_pool.h"
 
@@ -71,11 +72,7 @@ constexpr Shape kShapes[] = {
 class Ab {
  public:
   Ab(const Build& a, const Build& b, int threads) : builds_{a, b}, pool_(threads) {
-    std::mt19937_64 g(1);
-    for (std::int64_t i = 0; i < kCodeBytes; i += 8) {
-      const std::uint64_t r = g() & 0x7777777777777777u;  // no NaN among fp8 or bf16
-      std::memcpy(&codes_[static_cast<std::size_t>(i)], &r, 8);
-    }
+    std::mt19937 g(1);
     for (float& v : x_) v = static_cast<float>(static_cast<int>(g() % 255) - 127) / 128;
     const std::int64_t most = std::max(a.scratch_floats(kWidest), b.scratch_floats(kWidest));
     scratch_.assign(static_cast<std::size_t>(threads), {});
@@ -99,11 +96,7 @@ class Ab {
   void matrices(const Shape& s, const Build& build, std::int64_t thread) {
     const int block_rows = s.format == Format::kFp8 ? 128 : 1;
     const int block_cols = s.format == Format::kFp8 ? 128 : 32;
-    const std::int64_t row = s.cols *
-                             (s.format == Format::kBF16  ? 4
-                              : s.format == Format::kFp8 ? 2
-                                                         : 1) /
-                             2;
+    const std::int64_t row = v4i::bench::row_bytes(s.format, s.cols);
     const auto slot = static_cast<std::size_t>(thread);
     for (std::int64_t m = 0; m < s.matrices; ++m) {
       const std::int64_t at =
@@ -127,7 +120,7 @@ class Ab {
 
   Build builds_[2];
   v4i::ThreadPool pool_;
-  std::vector<std::uint8_t> codes_ = std::vector<std::uint8_t>(kCodeBytes);
+  std::vector<std::uint8_t> codes_ = v4i::bench::random_codes(kCodeBytes);
   std::vector<std::uint8_t> scale_ = std::vector<std::uint8_t>(kMostRows * (kWidest / 32), 120);
   std::vector<float> x_ = std::vector<float>(kMostTokens * kWidest);
   std::vector<std::vector<float>> scratch_, y_;

@@ -13,6 +13,7 @@ namespace v4i::kernels {
 namespace {
 
 // clang-format off
+#include "kernels/cpu/lanes_avx512.inl"
 #include "kernels/cpu/bf16_of_fp8.inl"
 #include "kernels/cpu/bf16_codes.inl"
 #include "kernels/cpu/bf16_rows.inl"

@@ -8,7 +8,7 @@
 // tokens of a call, while they meet the first block of them.
 
 constexpr std::int64_t kPartBlocks = 8;
-constexpr std::int64_t kTokenBlock = 48;
+constexpr std::int64_t kTokenBlock = kLinearTokenBlock;
 
 struct Gemm {
   const LinearArgs& a;

@@ -102,13 +102,6 @@ inline __m512 dot(__m512 sum, __m512i a, __m512i b) {
   return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
 }
 
-inline __m512 rounded_bf16(__m512 a) {
-  const __m512i u = _mm512_castps_si512(a);
-  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-  const __m512i r = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
-  return _mm512_castsi512_ps(_mm512_and_si512(r, _mm512_set1_epi32(-0x10000)));
-}
-
 // Lanes of the sums of four rows and up to four tokens are folded in halves: 128-bit lane t of the
 // result holds the rows of token t.
 template <int kT>
@@ -136,7 +129,7 @@ inline void put(const LinearArgs& a, std::int64_t t, std::int64_t r, std::int64_
                 const __m512 (&sum)[4][kT]) {
   static_assert(kT <= 3);
   __m512 y = fold(sum);
-  if (a.round_bf16) y = rounded_bf16(y);
+  if (a.round_bf16) y = rounded_bf16(F16{y}).v;
   const __m128 token[3] = {_mm512_castps512_ps128(y), _mm512_extractf32x4_ps(y, 1),
                            _mm512_extractf32x4_ps(y, 2)};
   const auto rows = static_cast<__mmask8>(count < 4 ? (1 << count) - 1 : 15);

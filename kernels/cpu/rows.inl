@@ -108,12 +108,18 @@ inline float nearest_integer(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
 inline float least(float a, float b) { return a < b ? a : b; }
 inline float most(float a, float b) { return a > b ? a : b; }
 
+// 1 / 2^e is representable up to e = 126; a larger scale means |x| > 2^128.
+inline float inverse_power(int e) { return power_of_two(-e < 127 ? (-e > -126 ? -e : -126) : 127); }
+
+inline int fp8_exponent(const float* x, int n) {
+  return ceil_log2(most(top_of(x, n), 1e-4f) * (1.0f / 448.0f));
+}
+
 // fp4_sim of one block: steps of 1/2 up to 2, of 1 up to 4, of 2 up to 6.
 inline void fp4_block(float* x, int n) {
   const int found = ceil_log2(most(top_of(x, n), 6.0f * 0x1p-126f) * (1.0f / 6.0f));
   const int e = found > -126 ? found : -126;
-  const float scale = power_of_two(e),
-              inverse = power_of_two(-e < 127 ? (-e > -126 ? -e : -126) : 127);
+  const float scale = power_of_two(e), inverse = inverse_power(e);
   for (int i = 0; i < n; ++i) {
     const float v = x[i] * inverse;
     const float a = least(from_bits(to_bits(v) & 0x7fffffffu), 6.0f);
@@ -127,8 +133,8 @@ inline void fp4_block(float* x, int n) {
 
 // e4m3 codes of one block under one scale, which is returned.
 inline std::uint8_t pack_block(const float* x, int n, std::uint8_t* out) {
-  const int e = ceil_log2(most(top_of(x, n), 1e-4f) * (1.0f / 448.0f));
-  const float inverse = power_of_two(-e < 127 ? (-e > -126 ? -e : -126) : 127);
+  const int e = fp8_exponent(x, n);
+  const float inverse = inverse_power(e);
   for (int i = 0; i < n; ++i) {
     const float v = x[i] * inverse;
     const float a = least(from_bits(to_bits(v) & 0x7fffffffu), 448.0f);

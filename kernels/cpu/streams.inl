@@ -8,9 +8,8 @@ inline int lanes_left(std::int64_t at, std::int64_t end) {
 
 // fp8_sim of one block.
 inline void fp8_block(const float* x, float* y, int n) {
-  const int e = ceil_log2(most(top_of(x, n), 1e-4f) * (1.0f / 448.0f));
-  const float scale = power_of_two(e);
-  const float inverse = power_of_two(-e < 127 ? (-e > -126 ? -e : -126) : 127);
+  const int e = fp8_exponent(x, n);
+  const float scale = power_of_two(e), inverse = inverse_power(e);
   for (int i = 0; i < n; ++i) {
     const float v = x[i] * inverse;
     const float a = least(from_bits(to_bits(v) & 0x7fffffffu), 448.0f);

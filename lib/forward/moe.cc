@@ -7,7 +7,6 @@
 #include <cmath>
 
 #include "kernels/ops.h"
-#include "kernels/quant.h"
 #include "lib/forward/pass.h"
 
 namespace v4i::forward {
