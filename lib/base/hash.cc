@@ -30,6 +30,17 @@ std::uint64_t mix(std::uint64_t a) {
   return a;
 }
 
+// Round j of eight: instead of moving the eight words on by one, the place where they begin moves.
+inline void round(std::uint32_t* v, int j, std::uint32_t in) {
+  const auto at = [&](int k) -> std::uint32_t& { return v[(k - j) & 7]; };
+  const std::uint32_t a = at(0), b = at(1), c = at(2), e = at(4), f = at(5), g = at(6);
+  const std::uint32_t t1 =
+      at(7) + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) + ((e & f) ^ (~e & g)) + in;
+  at(3) += t1;
+  at(7) =
+      t1 + (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+}
+
 }  // namespace
 
 Sha256::Sha256()
@@ -46,15 +57,9 @@ void Sha256::block(const std::uint8_t* p) {
   }
   std::uint32_t v[8];
   std::copy(h_, h_ + 8, v);
-  for (int i = 0; i < 64; ++i) {
-    const std::uint32_t e = v[4], a = v[0];
-    const std::uint32_t t1 = v[7] + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) +
-                             ((e & v[5]) ^ (~e & v[6])) + kRound[i] + w[i];
-    const std::uint32_t t2 = (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) +
-                             ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
-    std::copy_backward(v, v + 7, v + 8);
-    v[4] += t1;
-    v[0] = t1 + t2;
+  for (int i = 0; i < 64; i += 8) {
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) round(v, j, kRound[i + j] + w[i + j]);
   }
   for (int i = 0; i < 8; ++i) h_[i] += v[i];
 }
