@@ -30,6 +30,7 @@ struct KernelTable {
   void (*swiglu)(const SwigluArgs&);
   void (*collapse)(const CollapseArgs&);
   void (*mix_back)(const MixArgs&);
+  bool fp8_nan;  // with bf16_x, an fp8 code that is no number makes the results of its row none
 };
 
 // The best table that runs here, or the one named by `forced`; null when that name

@@ -11,15 +11,15 @@
 
 namespace v4i::kernels {
 
-// `rows`: the instruction set whose row operations it has.
+// `nan`: fp8_nan; `rows`: the instruction set whose row operations it has.
 // clang-format off
-#define V4I_TABLE(isa, rows, int8)                                    \
+#define V4I_TABLE(isa, nan, rows, int8)                                    \
   {#isa, isa::linear, int8, isa::attention, isa::index_scores,        \
    rows::query_heads, rows::output_heads, rows::index_heads, rows::store_row, rows::pool, \
-   rows::quantise, rows::swiglu, rows::collapse, rows::mix_back}
+   rows::quantise, rows::swiglu, rows::collapse, rows::mix_back, nan}
 // clang-format on
 
-const KernelTable kScalarKernels = V4I_TABLE(scalar, scalar, scalar::linear_int8);
+const KernelTable kScalarKernels = V4I_TABLE(scalar, true, scalar, scalar::linear_int8);
 
 namespace {
 
@@ -50,9 +50,9 @@ bool has_avx512bf16() {
          __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
 }
 
-constexpr KernelTable kAvx512Bf16 = V4I_TABLE(avx512bf16, avx512, avx512bf16::linear_int8);
-constexpr KernelTable kAvx512 = V4I_TABLE(avx512, avx512, nullptr);
-constexpr KernelTable kAvx2 = V4I_TABLE(avx2, avx2, nullptr);
+constexpr KernelTable kAvx512Bf16 = V4I_TABLE(avx512bf16, true, avx512, avx512bf16::linear_int8);
+constexpr KernelTable kAvx512 = V4I_TABLE(avx512, false, avx512, nullptr);
+constexpr KernelTable kAvx2 = V4I_TABLE(avx2, false, avx2, nullptr);
 #elif defined(__aarch64__)
 bool has_neonbf16() {
 #if defined(__linux__)
@@ -66,8 +66,8 @@ bool has_neonbf16() {
 constexpr KernelTable kNeonBf16 = {
     "neonbf16",        neonbf16::linear,   nullptr,           neon::attention, neon::index_scores,
     neon::query_heads, neon::output_heads, neon::index_heads, neon::store_row, neon::pool,
-    neon::quantise,    neon::swiglu,       neon::collapse,    neon::mix_back};
-constexpr KernelTable kNeon = V4I_TABLE(neon, neon, nullptr);
+    neon::quantise,    neon::swiglu,       neon::collapse,    neon::mix_back,  false};
+constexpr KernelTable kNeon = V4I_TABLE(neon, false, neon, nullptr);
 #endif
 
 constexpr Candidate kBestFirst[] = {

@@ -26,11 +26,34 @@ namespace {
 #include "kernels/cpu/bf16_gemm.inl"
 // clang-format on
 
+// Codes that are no numbers make the results of their rows NaN.
+void mark_bad_rows(const LinearArgs& a) {
+  const __m512i seven = _mm512_set1_epi8(0x7f);
+  for (std::int64_t r = a.row_begin; r < a.row_end; ++r) {
+    const std::uint8_t* codes = row_reader(a.w, r).data;
+    __mmask64 bad = 0;
+    for (std::int64_t k = 0; k < a.w.cols; k += 64) {
+      const __mmask64 n =
+          a.w.cols - k < 64 ? (std::uint64_t{1} << (a.w.cols - k)) - 1 : ~__mmask64{};
+      bad |= _mm512_cmpeq_epi8_mask(_mm512_and_si512(_mm512_maskz_loadu_epi8(n, codes + k), seven),
+                                    seven);
+    }
+    for (std::int64_t t = 0; bad != 0 && t < a.tokens; ++t)
+      a.y[t * a.y_stride + r - a.y_begin] = from_bits(0x7fc00000u);
+  }
+}
+
+// A call that is not for the kernels of this file.
+void linear_float32(const LinearArgs& a) {
+  avx512::linear(a);
+  if (a.bf16_x && a.w.format == Format::kFp8) mark_bad_rows(a);
+}
+
 // Row r, which has scales of its own kind: the float32 kernels.
 void in_float32(LinearArgs a, std::int64_t r) {
   a.row_begin = r;
   a.row_end = r + 1;
-  avx512::linear(a);
+  linear_float32(a);
 }
 
 template <Format kFormat>
@@ -38,8 +61,8 @@ void linear_of(const LinearArgs& a) {
   in_blocks(a, linear_tokens(a.w.cols), [](const LinearArgs& part) {
     if (part.tokens <= few_tokens(kFormat))
       times_few_tokens<kFormat>(part);
-    else
-      many_tokens<kFormat>(part);
+    else if (!many_tokens<kFormat>(part))
+      mark_bad_rows(part);
   });
   if constexpr (kFormat != Format::kBF16) other_rows(a, [&](std::int64_t r) { in_float32(a, r); });
 }
@@ -50,7 +73,7 @@ void avx512bf16::linear(const LinearArgs& a) {
   const bool quantised = a.w.format == Format::kFp8 || a.w.format == Format::kFp4;
   const bool blocks = !quantised || a.w.block_cols == (a.w.format == Format::kFp4 ? 32 : 128);
   if (!a.bf16_x || a.w.cols % kBlock != 0 || !blocks || a.w.format == Format::kF32)
-    return avx512::linear(a);
+    return linear_float32(a);
   if (a.tokens == 0) return;
   switch (a.w.format) {
     case Format::kBF16:

@@ -110,9 +110,9 @@ inline void pack_tokens(const Gemm& g) {
   }
 }
 
-// 4 to linear_tokens(cols) tokens.
+// 4 to linear_tokens(cols) tokens.  Were all codes numbers?
 template <Format kFormat>
-void many_tokens(const LinearArgs& a) {
+bool many_tokens(const LinearArgs& a) {
   const std::int64_t cols = a.w.cols, fit = kLinearPanel / 2 / cols / kGroup * kGroup;
   const bool once = a.tokens <= kTokenBlock;  // one part serves them all
   const std::int64_t rows = once || fit < kGroup ? kGroup : fit;
@@ -120,6 +120,7 @@ void many_tokens(const LinearArgs& a) {
   auto* panel = reinterpret_cast<std::uint16_t*>(sums + 2 * 64 * kTokenBlock);
   const std::int64_t room = once ? kGroup * kPartBlocks * kBlock : rows * cols;
   const Gemm g{a, decoder<kFormat, true>(), sums, panel, panel + room};
+  bool numbers = true;
   pack_tokens<kFormat>(g);
   for (std::int64_t r0 = a.row_begin; r0 < a.row_end; r0 += rows)
     for (std::int64_t t = 0, end; t < a.tokens; t = end) {
@@ -129,10 +130,11 @@ void many_tokens(const LinearArgs& a) {
           const std::int64_t left = (cols - k) / kBlock;
           const std::int64_t blocks = left < kPartBlocks ? left : kPartBlocks;
           std::uint16_t* part = once ? panel : panel + (r - r0) * cols + k * kGroup;
-          if (t == 0) unpack_part<kFormat>(a, r, k, blocks, g.d, part);
+          if (t == 0) numbers &= unpack_part<kFormat>(a, r, k, blocks, g.d, part);
           part_times_tokens(g, part, r, k, blocks, t, end);
         }
         put_group(g, r, t, end);
       }
     }
+  return numbers;
 }
