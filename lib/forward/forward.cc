@@ -61,7 +61,7 @@ struct Forward::Impl {
 
   void set_batch(std::span<const Item> items);
   void embed_tokens();
-  void block(const model::Block& b, const model::LayerPlan& plan, int kv_layer, int layer);
+  void block(const model::Block& b, const model::LayerPlan& plan, int kv_layer);
   void set_outputs();
   void emit(std::span<const Item> items);
   template <class Body>
@@ -120,8 +120,7 @@ void Forward::Impl::embed_tokens() {
   });
 }
 
-void Forward::Impl::block(const model::Block& b, const model::LayerPlan& plan, int kv_layer,
-                          int layer) {
+void Forward::Impl::block(const model::Block& b, const model::LayerPlan& plan, int kv_layer) {
   Workspace& w = workspace;
   hyper_pre(pass, b.hc_attn, w.x.data());
   pass.mark(model::Part::kHyper);
@@ -134,7 +133,7 @@ void Forward::Impl::block(const model::Block& b, const model::LayerPlan& plan, i
   pass.mark(model::Part::kHyper);
   norm(pass, w.x.data(), b.ffn_norm, pass.n(), w.x.data());
   pass.mark(model::Part::kNorm);
-  moe(pass, b.ffn, plan, layer);
+  moe(pass, b.ffn, plan);
   hyper_post(pass, w.out.data());
   pass.mark(model::Part::kHyper);
 }
@@ -209,7 +208,7 @@ void Forward::run(std::span<const Item> items, const CancelFlag* cancel, Profile
       throw_if_cancelled(cancel);
       f.pass.last_layer = l == layers - 1;
       f.block(f.model->weights().layers[static_cast<std::size_t>(l)],
-              f.model->plan().layers[static_cast<std::size_t>(l)], l, l);
+              f.model->plan().layers[static_cast<std::size_t>(l)], l);
     }
     throw_if_cancelled(cancel);
     f.emit(items);
@@ -230,7 +229,7 @@ void Forward::run_layer(int layer, kv::State& state, std::span<const std::int32_
     fill_rope(f.pass);
     std::memcpy(f.workspace.streams.data(), streams, bytes);
     f.block(f.model->weights().layers[static_cast<std::size_t>(layer)],
-            f.model->plan().layers[static_cast<std::size_t>(layer)], layer, layer);
+            f.model->plan().layers[static_cast<std::size_t>(layer)], layer);
     std::memcpy(streams, f.workspace.streams.data(), bytes);
   } catch (...) {
     state.abort();
@@ -273,7 +272,7 @@ void Forward::run_mtp(kv::State& state, std::span<const std::int32_t> next_token
         f.pass.round(x, d);
       }
     }
-    f.block(m.block, f.model->plan().draft, 0, kMtpLayer);
+    f.block(m.block, f.model->plan().draft, 0);
     f.head_rows.clear();
     for (std::int64_t t = 0; t < n; ++t) f.head_rows.push_back({t, out + t * c.vocab});
     logits(f.pass, m.head, m.norm, f.head_rows);

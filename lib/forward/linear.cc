@@ -1,5 +1,6 @@
 // The linear layers of a forward pass, over the thread pool; see pass.h.
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/ops.h"
 #include "kernels/quant.h"
@@ -10,7 +11,7 @@ namespace v4i::forward {
 namespace {
 
 // Weights that are checked, then multiplied: few enough to stay in a second-level cache meanwhile,
-// many enough to pay for packing the tokens once more (bench: open to first token).
+// many enough to pay for packing the tokens once more (bench/start_bench).
 constexpr std::int64_t kCheckBytes = 512 << 10;
 constexpr std::int64_t kCheckRows = 8 * kernels::kLinearRows;
 
@@ -26,6 +27,39 @@ kernels::Format format_of(model::WeightFormat f) {
       return kernels::Format::kFp4;
   }
   return kernels::Format::kF32;
+}
+
+bool all_finite(const kernels::LinearArgs& a) {
+  std::int32_t most = 0;
+  for (std::int64_t t = 0; t < a.tokens; ++t) {
+    const float* y = a.y + t * a.y_stride + a.row_begin - a.y_begin;
+    for (std::int64_t r = 0; r < a.row_end - a.row_begin; ++r) {
+      std::int32_t bits;
+      std::memcpy(&bits, y + r, sizeof bits);
+      most = std::max(most, bits & 0x7fffffff);
+    }
+  }
+  return most < 0x7f800000;
+}
+
+// A weight that is no number leaves none in the results of its row (kernels/linear.h).
+void multiply_and_check(const Pass& p, const model::Linear& w, const kernels::LinearArgs& a) {
+  p.product(a);
+  if (!all_finite(a)) p.model.check_rows(w, a.row_begin, a.row_end);
+}
+
+// fp8 codes, piece by piece, so that they are read from memory once.
+void check_and_multiply(const Pass& p, const model::Linear& w, kernels::LinearArgs a) {
+  const auto row_bytes = static_cast<std::int64_t>(w.data_bytes()) / w.rows;
+  const std::int64_t rows =
+      std::max(kCheckBytes / row_bytes / kCheckRows, std::int64_t{1}) * kCheckRows;
+  const std::int64_t end = a.row_end;
+  for (a.row_end = a.row_begin; a.row_end < end;) {
+    a.row_begin = a.row_end;
+    a.row_end = std::min(a.row_begin + rows, end);
+    p.model.check_rows(w, a.row_begin, a.row_end);
+    p.product(a);
+  }
 }
 
 }  // namespace
@@ -49,15 +83,16 @@ kernels::Weight weight_of(const model::Linear& w) {
 void multiply(const Pass& p, const model::Linear& w, kernels::LinearArgs a) {
   a.w = weight_of(w);
   if (p.model.passed(w)) return p.product(a);
-  const auto row_bytes = static_cast<std::int64_t>(w.data_bytes()) / w.rows;
-  const std::int64_t rows =
-      std::max(kCheckBytes / row_bytes / kCheckRows, std::int64_t{1}) * kCheckRows;
-  const std::int64_t end = a.row_end;
-  for (a.row_end = a.row_begin; a.row_end < end;) {
-    a.row_begin = a.row_end;
-    a.row_end = std::min(a.row_begin + rows, end);
-    p.model.check_rows(w, a.row_begin, a.row_end);
-    p.product(a);
+  switch (w.format) {
+    case model::WeightFormat::kF32:
+    case model::WeightFormat::kBF16:
+      return multiply_and_check(p, w, a);
+    case model::WeightFormat::kFp4:
+      p.model.check_rows(w, a.row_begin, a.row_end);
+      return p.product(a);
+    case model::WeightFormat::kFp8:
+      if (p.kernels.fp8_nan && a.bf16_x && !p.int8) return multiply_and_check(p, w, a);
+      return check_and_multiply(p, w, a);
   }
 }
 

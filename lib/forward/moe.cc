@@ -97,14 +97,13 @@ void up_rows(Pass& p, const Group& g, const float* x, std::int64_t r0, std::int6
   const std::int64_t width = c.expert_width, n = g.end - g.begin, rows = r1 - r0;
   float* gate = p.w.wide.data() + g.begin * width;
   kernels::LinearArgs args{
-      weight_of(g.expert->w1), r0, r1,      x, c.width, g.token, gate, width, n, p.native,
-      scratch.linear.data(),   0,  p.native};
-  p.product(args);
-  args.w = weight_of(g.expert->w3);
+      {}, r0,      r1, x, c.width, g.token, gate, width, n, p.native, scratch.linear.data(),
+      0,  p.native};
+  multiply(p, g.expert->w1, args);
   args.y = scratch.part.data();
   args.y_stride = rows;
   args.y_begin = r0;
-  p.product(args);
+  multiply(p, g.expert->w3, args);
   for (std::int64_t i = 0; i < n; ++i) {
     float* a = gate + i * width + r0;
     p.kernels.swiglu({a, scratch.part.data() + i * rows, rows, c.swiglu_limit,
@@ -117,9 +116,20 @@ void up_rows(Pass& p, const Group& g, const float* x, std::int64_t r0, std::int6
 void down_rows(Pass& p, const Group& g, std::int64_t r0, std::int64_t r1, ThreadScratch& scratch) {
   const model::Config& c = p.config;
   const std::int64_t n = g.end - g.begin, rows = r1 - r0;
-  p.product({weight_of(g.expert->w2), r0, r1, p.w.wide.data() + g.begin * c.expert_width,
-             c.expert_width, nullptr, scratch.part.data(), rows, n, p.native, scratch.linear.data(),
-             r0, p.native});
+  multiply(p, g.expert->w2,
+           {{},
+            r0,
+            r1,
+            p.w.wide.data() + g.begin * c.expert_width,
+            c.expert_width,
+            nullptr,
+            scratch.part.data(),
+            rows,
+            n,
+            p.native,
+            scratch.linear.data(),
+            r0,
+            p.native});
   for (std::int64_t i = 0; i < n; ++i) {
     float* out = p.w.out.data() + (g.token != nullptr ? g.token[i] : i) * c.width;
     for (std::int64_t r = 0; r < rows; ++r) out[r0 + r] += scratch.part[std::size_t(i * rows + r)];
@@ -153,11 +163,15 @@ void run_groups(Pass& p, std::int64_t count, const float* x, GroupOf group_of) {
       down_rows(p, group_of(i), u * rows, std::min((u + 1) * rows, c.width),
                 p.w.threads[std::size_t(thread)]);
   });
+  for (std::int64_t i = 0; i < count; ++i) {
+    const model::Expert& e = *group_of(i).expert;
+    for (const model::Linear* w : {&e.w1, &e.w2, &e.w3}) p.model.set_passed(*w);
+  }
 }
 
 }  // namespace
 
-void moe(Pass& p, const model::Moe& m, const model::LayerPlan& plan, int layer) {
+void moe(Pass& p, const model::Moe& m, const model::LayerPlan& plan) {
   Workspace& w = p.w;
   const model::Config& c = p.config;
   linear(p, m.gate, w.x.data(), c.width, p.n(), w.router.data(), c.experts, false);
@@ -167,11 +181,6 @@ void moe(Pass& p, const model::Moe& m, const model::LayerPlan& plan, int layer) 
   const std::int64_t active = group_by_expert(p);
   p.mark(model::Part::kRouter);
   if (p.profile != nullptr) p.profile->add_experts(active);
-  if (layer == kMtpLayer)
-    p.model.touch_mtp_experts(w.active.data(), static_cast<int>(active), p.pool);
-  else
-    p.model.touch_experts(layer, w.active.data(), static_cast<int>(active), p.pool);
-  p.mark(model::Part::kScan);
   const float* x = quantised(p, w.x.data(), p.n(), c.width, w.xq.data());
   std::fill_n(w.out.data(), p.n() * c.width, 0.0f);
   run_groups(p, active, x, [&](std::int64_t i) { return routed_group(p, m, i); });

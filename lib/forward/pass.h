@@ -106,9 +106,7 @@ void select_rows(Pass& p, const model::Attention& a, const model::LayerPlan& pla
 void keep_outputs(Pass& p);
 
 // ---- moe.cc (2.8, 2.9)
-// `layer` is for the first-touch check of the chosen experts; kMtpLayer for the MTP block.
-constexpr int kMtpLayer = -1;
-void moe(Pass& p, const model::Moe& m, const model::LayerPlan& plan, int layer);
+void moe(Pass& p, const model::Moe& m, const model::LayerPlan& plan);
 
 // ---- head.cc
 struct HeadRow {

@@ -44,20 +44,19 @@ class Model {
   // garbage silently; so the bytes are scanned once, before their first use, and
   // refused with the tensor's name (kFormat).  Any thread.
   //
-  // The forward pass checks a piece of a matrix when it is about to multiply it, so
-  // that the bytes are read from memory once; cheap when it has passed: one load.
+  // The forward pass checks a piece of a matrix when it multiplies it, so that the bytes
+  // are read from memory once; cheap when it has passed: one load.
   bool passed(const Linear& w) const {
     return passed_[static_cast<std::size_t>(w.tensor)].load(std::memory_order_acquire) != 0;
   }
   void check_rows(const Linear& w, std::int64_t begin, std::int64_t end) const;
   void set_passed(const Linear& w) const;  // check_rows() has seen every row
-  // Scales are a small part of routed experts: scanned ahead, the shared expert too.
-  void touch_experts(int layer, const std::int32_t* experts, int count, ThreadPool& pool) const;
-  void touch_mtp_experts(const std::int32_t* experts, int count, ThreadPool& pool) const;
   // The embedding rows of these tokens, each in [0, vocab); a few kilobytes per token,
   // scanned every time.
   void touch_embedding(const std::int32_t* tokens, int count) const;
   // For those who want to know now.
+  void touch_experts(int layer, const std::int32_t* experts, int count, ThreadPool& pool) const;
+  void touch_mtp_experts(const std::int32_t* experts, int count, ThreadPool& pool) const;
   void touch_layer(int layer, ThreadPool& pool) const;  // all but the routed experts
   void touch_head(ThreadPool& pool) const;              // head, hc_head
   void touch_mtp(ThreadPool& pool) const;               // the MTP block but its experts

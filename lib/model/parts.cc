@@ -54,9 +54,8 @@ void add(PerPart<Cost>& to, const Block& b, std::int64_t active) {
 
 const char* part_name(Part part) {
   constexpr const char* kNames[kPartCount] = {
-      "embedding",  "mhc",     "norms",  "attention",      "rows",
-      "compressor", "indexer", "router", "routed_experts", "shared_expert",
-      "head",       "scan",    "other"};
+      "embedding", "mhc",    "norms",          "attention",     "rows", "compressor",
+      "indexer",   "router", "routed_experts", "shared_expert", "head", "other"};
   return kNames[static_cast<std::size_t>(part)];
 }
 

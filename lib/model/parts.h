@@ -22,7 +22,6 @@ enum class Part : int {
   kRouted,  // routed experts
   kShared,  // shared expert
   kHead,
-  kScan,  // first-touch check of weights (model.h)
   kOther,
 };
 inline constexpr int kPartCount = static_cast<int>(Part::kOther) + 1;

@@ -52,8 +52,10 @@ TEST_CASE("a weight that is no number is refused by the run that meets it", "[fo
     CAPTURE(bad.tensor);
     const test::TempDir dir;
     write_damaged(golden.model(), dir.path(), {bad});
-    for (int threads : {1, 2}) {
-      test::Rig rig(dir.path(), Numerics::kNative, threads);
+    for (const char* kernels : test::kernel_names()) {
+      const int threads = kernels == test::kernel_names().front() ? 2 : 1;
+      test::Rig rig(dir.path(), Numerics::kNative, threads, 300, kernels);
+      CAPTURE(kernels);
       const std::string wanted = std::string("tensor ") + bad.tensor + ": " + bad.said;
       for (int again = 0; again < 2; ++again)  // a refusal is not forgotten
         CHECK_THAT(first_run(rig, ids), Catch::Contains(wanted));
