@@ -14,7 +14,7 @@ import sys
 import plot
 
 PARTS = ('head', 'attention', 'rows', 'compressor', 'indexer', 'shared_expert', 'routed_experts',
-         'router', 'mhc', 'norms', 'embedding', 'scan', 'other')
+         'router', 'mhc', 'norms', 'embedding', 'other')
 
 
 class Results:
