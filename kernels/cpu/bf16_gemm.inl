@@ -69,19 +69,6 @@ inline std::int64_t block_end(std::int64_t t, std::int64_t tokens) {
   return end >= tokens ? tokens : tokens - end == 1 ? end - 3 : end;
 }
 
-// A part of rows [r, r + 8) times tokens [t0, t1).
-inline void part_times_tokens(const Gemm& g, const std::uint16_t* part, std::int64_t r,
-                              std::int64_t k, std::int64_t blocks, std::int64_t t0,
-                              std::int64_t t1) {
-  for (std::int64_t t = t0, m; t < t1; t += m) {
-    m = tile_tokens(g.a.tokens - t);
-    const std::uint16_t* x = g.x + t * g.a.w.cols + k * m;
-    for (std::int64_t h = 0; h < 2 && r + 4 * h < g.a.row_end; ++h)
-      (m == 2 ? tile<2> : tile<3>)({part + 4 * h * kBlock, x, blocks, k == 0,
-                                    g.sums + 64 * (h * (t1 - t0) + t - t0)});
-  }
-}
-
 template <int kT>
 inline void put_tile(const LinearArgs& a, std::int64_t t, std::int64_t r, const float* sums) {
   __m512 sum[4][kT];
@@ -90,14 +77,20 @@ inline void put_tile(const LinearArgs& a, std::int64_t t, std::int64_t r, const 
   put<kT>(a, t, r, a.row_end - r, sum);
 }
 
-// Rows [r, r + 8) of tokens [t0, t1) from their sums.
-inline void put_group(const Gemm& g, std::int64_t r, std::int64_t t0, std::int64_t t1) {
-  for (std::int64_t h = 0; h < 2 && r + 4 * h < g.a.row_end; ++h)
-    for (std::int64_t t = t0, m; t < t1; t += m) {
-      m = tile_tokens(g.a.tokens - t);
-      (m == 2 ? put_tile<2> : put_tile<3>)(g.a, t, r + 4 * h,
-                                           g.sums + 64 * (h * (t1 - t0) + t - t0));
+// A part of rows [r, r + 8) times tokens [t0, t1).
+inline void part_times_tokens(const Gemm& g, const std::uint16_t* part, std::int64_t r,
+                              std::int64_t k, std::int64_t blocks, std::int64_t t0,
+                              std::int64_t t1) {
+  for (std::int64_t t = t0, m; t < t1; t += m) {
+    m = tile_tokens(g.a.tokens - t);
+    const std::uint16_t* x = g.x + t * g.a.w.cols + k * m;
+    for (std::int64_t h = 0; h < 2 && r + 4 * h < g.a.row_end; ++h) {
+      float* sums = g.sums + 64 * (h * (t1 - t0) + t - t0);
+      (m == 2 ? tile<2> : tile<3>)({part + 4 * h * kBlock, x, blocks, k == 0, sums});
+      if (k + blocks * kBlock == g.a.w.cols)
+        (m == 2 ? put_tile<2> : put_tile<3>)(g.a, t, r + 4 * h, sums);
     }
+  }
 }
 
 template <Format kFormat>
@@ -133,7 +126,6 @@ bool many_tokens(const LinearArgs& a) {
           if (t == 0) numbers &= unpack_part<kFormat>(a, r, k, blocks, g.d, part);
           part_times_tokens(g, part, r, k, blocks, t, end);
         }
-        put_group(g, r, t, end);
       }
     }
   return numbers;
