@@ -45,7 +45,7 @@ struct LinearArgs {
 // Sums of one block are exact.  Codes of the upper four octaves of a block keep their value, so an
 // fp4 block whose scales lie within 2^3 of each other loses nothing.  rint: ties to even.  A block
 // of x with an infinity or a NaN in it makes the row NaN.
-constexpr std::int64_t kInt8Block = 512;
+constexpr std::int64_t kInt8Block = 1024;
 
 constexpr std::int64_t kLinearRows = 8;     // rows dequantised together
 constexpr std::int64_t kLinearBlock = 128;  // columns of a partial sum in bf16 arithmetic
@@ -54,16 +54,16 @@ constexpr std::int64_t kLinearBlock = 128;  // columns of a partial sum in bf16 
 constexpr std::int64_t kLinearPacked = std::int64_t{2} << 20;
 constexpr std::int64_t kLinearPanel = std::int64_t{256} << 10;
 constexpr std::int64_t kLinearTokenBlock = 48;  // tokens whose sums are kept for eight rows
-constexpr std::int64_t kInt8Packed = std::int64_t{512} << 10;  // as kLinearPacked, of linear_int8
-constexpr std::int64_t kInt8MostTokens = 96;
 
 constexpr std::int64_t linear_tokens(std::int64_t cols) {
   const std::int64_t fit = kLinearPacked / 2 / (cols > 0 ? cols : 1) / 6 * 6;
   return fit < 6 ? 6 : fit;
 }
+// Of linear_int8, whose packed tokens may be as many bytes.
+constexpr std::int64_t kInt8MostTokens = 1024;
 constexpr std::int64_t linear_int8_tokens(std::int64_t cols) {
-  const std::int64_t fit = kInt8Packed / (cols > 0 ? cols : 1) / 6 * 6;
-  return fit < 6 ? 6 : fit > kInt8MostTokens ? kInt8MostTokens : fit;
+  const std::int64_t fit = kLinearPacked / (cols > 0 ? cols : 1) / 6 * 6;
+  return fit < 6 ? 6 : fit < kInt8MostTokens ? fit : kInt8MostTokens;
 }
 // Grows with cols, as linear_tokens(cols) * cols does not: one scratch serves all widths.
 constexpr std::int64_t linear_scratch_floats(std::int64_t cols) {
@@ -72,9 +72,13 @@ constexpr std::int64_t linear_scratch_floats(std::int64_t cols) {
   const std::int64_t panel = most(kLinearPanel / 4, kLinearRows * cols / 2);
   const std::int64_t bf16 =
       16 + 2 * 64 * kLinearTokenBlock + panel + most(kLinearPacked / 4, 3 * cols);
-  const std::int64_t blocks = (cols + kInt8Block - 1) / kInt8Block;
-  const std::int64_t int8 = 16 + 2 * blocks * kInt8Block + (17 * kInt8MostTokens + 8) * blocks +
-                            most(kInt8Packed, 6 * cols) / 4;
+  // Sums, a panel, tokens; 17 floats of each block of a token, one of each block of a row.
+  const std::int64_t padded = (cols + kInt8Block - 1) / kInt8Block * kInt8Block;
+  const std::int64_t rows = most(kLinearPanel, kLinearRows * padded);
+  const std::int64_t blocks =
+      most(kLinearPacked / kInt8Block + kInt8MostTokens, 6 * padded / kInt8Block);
+  const std::int64_t int8 = 16 + 2 * 64 * kLinearTokenBlock + rows / 4 +
+                            most(kLinearPacked, 6 * cols) / 4 + 17 * blocks + rows / kInt8Block;
   return most(float32, most(bf16, int8));
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <map>
 #include <numeric>
 
 namespace v4i::bench {
@@ -10,6 +11,11 @@ namespace v4i::bench {
 Program::Program(const char* name, const char* what) : app_(what, name) {
   app_.add_option("model", options_.model, "folder of the model")->required();
   app_.add_option("--isa", options_.isa, "instruction set; default the best");
+  const std::map<std::string, forward::Numerics> modes = {{"native", forward::Numerics::kNative},
+                                                          {"exact", forward::Numerics::kExact},
+                                                          {"fast", forward::Numerics::kFast}};
+  app_.add_option("--mode", options_.numerics, "numerics")
+      ->transform(CLI::CheckedTransformer(modes));
   app_.add_option("--threads", options_.threads, "0 = physical cores");
   app_.add_option("--repeat", options_.repeat, "repetitions; medians are shown");
   app_.add_flag("!--no-header", options_.header, "rows only, to be appended");
@@ -34,6 +40,7 @@ std::shared_ptr<session::Context> open(const Options& options, int max_batch_tok
   engine.isa = options.isa;
   session::OpenOptions open_options;
   open_options.path = options.model;
+  open_options.numerics = options.numerics;
   open_options.max_batch_tokens = max_batch_tokens;
   return session::Context::open(std::make_shared<session::Engine>(engine), open_options);
 }

@@ -17,6 +17,7 @@ namespace v4i::bench {
 
 struct Options {
   std::string model, isa;
+  forward::Numerics numerics = forward::Numerics::kNative;
   int threads = 0;  // 0 = physical cores
   int repeat = 3;
   bool header = true;

@@ -18,8 +18,10 @@ namespace {
 #include "kernels/cpu/bf16_codes.inl"
 #include "kernels/cpu/bf16_rows.inl"
 #include "kernels/cpu/int8_codes.inl"
+#include "kernels/cpu/int8_codes_fp4.inl"
 #include "kernels/cpu/int8_x.inl"
-#include "kernels/cpu/int8_linear.inl"
+#include "kernels/cpu/int8_gemv.inl"
+#include "kernels/cpu/int8_gemm.inl"
 // clang-format on
 
 }  // namespace

@@ -8,7 +8,6 @@
 // tokens of a call, while they meet the first block of them.
 
 constexpr std::int64_t kPartBlocks = 8;
-constexpr std::int64_t kTokenBlock = kLinearTokenBlock;
 
 struct Gemm {
   const LinearArgs& a;
@@ -58,15 +57,6 @@ void tile(const TileArgs& a) {
   for (int i = 0; i < 4; ++i)
 #pragma GCC unroll 3
     for (int t = 0; t < kT; ++t) _mm512_storeu_ps(a.sums + 16 * (i * kT + t), sum[i][t]);
-}
-
-// A tile of one token would load more than it multiplies.
-inline int tile_tokens(std::int64_t left) { return left == 4 || left <= 2 ? 2 : 3; }
-
-// The end of the block of tokens that begins at t; the last two tiles may have two tokens each.
-inline std::int64_t block_end(std::int64_t t, std::int64_t tokens) {
-  const std::int64_t end = t + kTokenBlock;
-  return end >= tokens ? tokens : tokens - end == 1 ? end - 3 : end;
 }
 
 template <int kT>

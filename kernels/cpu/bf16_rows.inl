@@ -98,6 +98,17 @@ inline void pack_x(const float* x, std::int64_t cols, std::uint16_t* out, std::i
   }
 }
 
+constexpr std::int64_t kTokenBlock = kLinearTokenBlock;
+
+// A tile of one token would load more than it multiplies.
+inline int tile_tokens(std::int64_t left) { return left == 4 || left <= 2 ? 2 : 3; }
+
+// The end of the block of tokens that begins at t; the last two tiles may have two tokens each.
+inline std::int64_t block_end(std::int64_t t, std::int64_t tokens) {
+  const std::int64_t end = t + kTokenBlock;
+  return end >= tokens ? tokens : tokens - end == 1 ? end - 3 : end;
+}
+
 inline __m512 dot(__m512 sum, __m512i a, __m512i b) {
   return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
 }

@@ -13,7 +13,7 @@ struct PackedX {
   std::int64_t cols, blocks;
 };
 
-inline int quarters_of(std::int64_t cols, std::int64_t k) {
+inline int strips_of(std::int64_t cols, std::int64_t k) {
   return static_cast<int>((cols - k < kInt8Block ? cols - k : kInt8Block) / 128);
 }
 
@@ -50,13 +50,13 @@ constexpr EveryOther kEveryOther = make_every_other();
 
 // One block of one token.
 template <Format kFormat>
-inline void pack_block(const float* x, int quarters, std::int8_t* out, std::int32_t* first,
+inline void pack_block(const float* x, int strips, std::int8_t* out, std::int32_t* first,
                        float* scale) {
-  const Int8Scale s = int8_scale(max_magnitude(x, 128 * quarters));
+  const Int8Scale s = int8_scale(max_magnitude(x, 128 * strips));
   *scale = s.down;
   const __m512 up = _mm512_set1_ps(s.up);
   __m512i sum = _mm512_setzero_si512();
-  for (int l = 0; l < quarters; ++l) {
+  for (int l = 0; l < strips; ++l) {
     // An infinity times 0 would be no number; such a block has scale NaN and any bytes.
     __m512i q[2] = {bytes_of(x + 128 * l, up), bytes_of(x + 128 * l + 64, up)};
     if constexpr (kFormat == Format::kFp4) {
@@ -75,15 +75,13 @@ inline void pack_block(const float* x, int quarters, std::int8_t* out, std::int3
 // All tokens of a call, in tiles.
 template <Format kFormat>
 inline void pack_tokens(const LinearArgs& a, const PackedX& p) {
-  for (std::int64_t t = 0; t < a.tokens; ++t) {
-    const std::int64_t begin = t / kInt8Few * kInt8Few, left = a.tokens - begin;
-    const std::int64_t m = left < kInt8Few ? left : kInt8Few;
-    const float* x = token_row(a, t);
-    for (std::int64_t b = 0; b < p.blocks; ++b) {
-      const int quarters = quarters_of(p.cols, b * kInt8Block);
-      const std::int64_t at = begin * p.blocks + b * m + t - begin;
-      pack_block<kFormat>(x + b * kInt8Block, quarters,
-                          p.x + begin * p.cols + b * m * kInt8Block + (t - begin) * 128 * quarters,
+  for (std::int64_t begin = 0, m; begin < a.tokens; begin += m) {
+    m = a.tokens <= kInt8Few ? a.tokens : tile_tokens(a.tokens - begin);
+    for (std::int64_t u = 0; u < m * p.blocks; ++u) {
+      const std::int64_t i = u % m, b = u / m, at = begin * p.blocks + u;
+      const int strips = strips_of(p.cols, b * kInt8Block);
+      pack_block<kFormat>(token_row(a, begin + i) + b * kInt8Block, strips,
+                          p.x + begin * p.cols + b * m * kInt8Block + i * 128 * strips,
                           p.first + 16 * at, p.scale + at);
     }
   }

@@ -1,0 +1,122 @@
+// fp4 codes to int8; see int8_codes.inl.  Blocks of either format come last.
+
+// One table of 16 bytes for each 32 columns; 128-bit lane l of 64 bytes is block l of a strip.
+
+template <>
+struct BlockCodes<Format::kFp4> {
+  bool near;  // all scales within 2^3: 64 bytes hold all tables
+  int exponent;
+  __m512i table[kStrips / 4];  // near: 16 times the table of each 32 columns, in all four lanes
+};
+
+// The least byte of v, in all bytes.
+inline __m128i least_byte(__m128i v) {
+  return _mm_broadcastb_epi8(_mm_minpos_epu16(_mm_min_epu8(v, _mm_srli_epi16(v, 8))));
+}
+
+// E of a block whose scales lie far apart, from its codes.
+[[gnu::noinline]] int exponent_fp4(const RowReader& row, std::int64_t k, int strips) {
+  constexpr int kExponent[8] = {-1000, -1, 0, 0, 1, 1, 2, 2};
+  const __m512i seven = _mm512_set1_epi8(7);
+  int most = -1000;
+  for (int l = 0; l < strips; ++l) {
+    const __m512i v = load64(row.data + k / 2 + 64 * l);
+    const int codes = _mm_cvtsi128_si32(lane_bytes(lane_max(_mm512_max_epu8(
+        _mm512_and_si512(v, seven), _mm512_and_si512(_mm512_srli_epi16(v, 4), seven)))));
+    for (int i = 0; i < 4; ++i) {
+      const int e = row.scale[k / 32 + 4 * l + i] - 127 + kExponent[codes >> 8 * i & 7];
+      if (e > most) most = e;
+    }
+  }
+  return most;
+}
+
+inline BlockCodes<Format::kFp4> block_codes_fp4(const RowReader& row, std::int64_t k, int strips) {
+  const std::uint8_t* s = row.scale + k / 32;
+  const __m128i some = _mm_set1_epi8(static_cast<char>(s[0]));
+  __m128i scale[kStrips / 4], least = some, most = some;
+  for (int h = 0; h < kStrips / 4; ++h) {
+    const int n = strips - 4 * h < 0 ? 0 : strips - 4 * h < 4 ? strips - 4 * h : 4;
+    scale[h] = _mm_mask_loadu_epi8(some, static_cast<__mmask16>((1u << 4 * n) - 1), s + 16 * h);
+    least = _mm_min_epu8(least, scale[h]);
+    most = _mm_max_epu8(most, scale[h]);
+  }
+  // From here to the tables nothing leaves the vectors, which would take longer than all the rest.
+  const __m128i ones = _mm_set1_epi8(-1),
+                top = _mm_xor_si128(least_byte(_mm_xor_si128(most, ones)), ones);
+  const int greatest = _mm_cvtsi128_si32(top) & 255;
+  if (greatest - (_mm_cvtsi128_si32(least_byte(least)) & 255) > 3)
+    return {false, exponent_fp4(row, k, strips), {}};
+  // With the greatest scale's own top, every code of a near block is a whole number of units.
+  BlockCodes<Format::kFp4> b{true, greatest - 127 + 2, {}};
+  for (int h = 0; h < kStrips / 4; ++h)  // at most 3 below: no bit leaves its byte
+    b.table[h] = _mm512_broadcast_i32x4(_mm_slli_epi16(_mm_sub_epi8(top, scale[h]), 4));
+  return b;
+}
+
+struct LaneBytes {
+  alignas(64) std::uint8_t byte[4][64];
+};
+
+// Byte 4 l + j of a lane to all bytes of lane j.
+constexpr LaneBytes make_lane_bytes() {
+  LaneBytes b{};
+  for (int l = 0; l < 4; ++l)
+    for (int i = 0; i < 64; ++i) b.byte[l][i] = static_cast<std::uint8_t>(4 * l + i / 16);
+  return b;
+}
+constexpr LaneBytes kLaneBytes = make_lane_bytes();
+
+inline void int8_near(__m512i v, __m512i table, __m512i (&w)[2]) {
+  const __m512i tables = load64(kInt8.fp4[2 - kFp4Low]), fifteen = _mm512_set1_epi8(15);
+  w[0] = _mm512_permutexvar_epi8(_mm512_ternarylogic_epi32(table, v, fifteen, 0xf8), tables);
+  w[1] = _mm512_permutexvar_epi8(
+      _mm512_ternarylogic_epi32(table, _mm512_srli_epi16(v, 4), fifteen, 0xf8), tables);
+}
+
+inline void int8_far(__m512i v, int exponent, const std::uint8_t* s, __m512i (&w)[2]) {
+  const auto table = [&](int i) {
+    const int row = table_row(exponent - (s[i] - 127), kFp4Low, kFp4High);
+    return _mm_load_si128(reinterpret_cast<const __m128i*>(kInt8.fp4[row]));
+  };
+  const __m512i fifteen = _mm512_set1_epi8(15);
+  __m512i t = _mm512_castsi128_si512(table(0));
+  t = _mm512_inserti32x4(t, table(1), 1);
+  t = _mm512_inserti32x4(t, table(2), 2);
+  t = _mm512_inserti32x4(t, table(3), 3);
+  w[0] = _mm512_shuffle_epi8(t, _mm512_and_si512(v, fifteen));
+  w[1] = _mm512_shuffle_epi8(t, _mm512_and_si512(_mm512_srli_epi16(v, 4), fifteen));
+}
+
+// ---- either
+
+template <Format kFormat>
+inline BlockCodes<kFormat> block_codes(const RowReader& row, std::int64_t k, int strips) {
+  if constexpr (kFormat == Format::kFp8) return block_codes_fp8(row, k, strips);
+  if constexpr (kFormat == Format::kFp4) return block_codes_fp4(row, k, strips);
+}
+
+// The unit of a block whose greatest weight has exponent E.
+inline float unit_of(int exponent) { return exponent < -500 ? 0.0f : power_of_two(exponent - 6); }
+
+// Strip l of the block from k on; l should be known, or the tables go through memory; bytes `ahead`
+// of it are asked for.
+template <Format kFormat>
+inline void strip(const RowReader& row, const BlockCodes<kFormat>& b, std::int64_t k, int l,
+                  std::int64_t ahead, __m512i (&w)[2]) {
+  if constexpr (kFormat == Format::kFp8) {
+    const std::uint8_t* at = row.data + k + 128 * l;
+    const __m512i low = load64(b.table[l]), high = load64(b.table[l] + 64);
+    for (int j = 0; j < 2; ++j) {
+      prefetch(at + 64 * j, ahead);
+      w[j] = int8_fp8(load64(at + 64 * j), low, high);
+    }
+  } else {
+    const std::uint8_t* at = row.data + k / 2 + 64 * l;
+    prefetch(at, ahead);
+    if (b.near)
+      int8_near(load64(at), _mm512_shuffle_epi8(b.table[l / 4], load64(kLaneBytes.byte[l % 4])), w);
+    else
+      int8_far(load64(at), b.exponent, row.scale + k / 32 + 4 * l, w);
+  }
+}
