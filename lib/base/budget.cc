@@ -33,15 +33,15 @@ namespace detail {
 namespace {
 
 // Larger ones come from the kernel as zero pages, which cost nothing until they are used: a
-// workspace for 512 tokens and a prompt of 16.  Large pages are asked for, since a pass goes
-// through all of it layer after layer.
+// workspace for 512 tokens and a prompt of 16.  KV rows are gathered from everywhere, so that
+// large pages are asked for; in a workspace they would only have to be zeroed (start_bench).
 #if defined(__SANITIZE_ADDRESS__)
 constexpr std::size_t kLarge = ~std::size_t{0};  // it watches the ends of what operator new gives
 #else
 constexpr std::size_t kLarge = std::size_t{1} << 20;
 #endif
 
-void* own_alloc(std::size_t bytes, std::size_t align) {
+void* own_alloc(std::size_t bytes, std::size_t align, Use use) {
   if (bytes < kLarge) {
     void* p = ::operator new (bytes, std::align_val_t{align}, std::nothrow);
     return p == nullptr ? nullptr : std::memset(p, 0, bytes);
@@ -49,7 +49,9 @@ void* own_alloc(std::size_t bytes, std::size_t align) {
   void* p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) return nullptr;
 #ifdef MADV_HUGEPAGE
-  ::madvise(p, bytes, MADV_HUGEPAGE);
+  if (use == Use::kKv) ::madvise(p, bytes, MADV_HUGEPAGE);
+#else
+  static_cast<void>(use);
 #endif
   return p;
 }
@@ -70,7 +72,7 @@ void* take_aligned(Budget& budget, std::size_t count, std::size_t size, std::siz
   const std::size_t bytes = count * size;
   budget.take(bytes, use, what);
   const HostAllocator& a = budget.allocator();
-  void* p = a.alloc != nullptr ? a.alloc(bytes, align, a.user) : own_alloc(bytes, align);
+  void* p = a.alloc != nullptr ? a.alloc(bytes, align, a.user) : own_alloc(bytes, align, use);
   if (p == nullptr) {
     budget.give(bytes, use);
     fail(Code::kNoMemory, "{} needs {} bytes of host memory; the system has none left", what,
