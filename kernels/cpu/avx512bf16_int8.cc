@@ -21,6 +21,7 @@ namespace {
 #include "kernels/cpu/int8_codes_fp4.inl"
 #include "kernels/cpu/int8_x.inl"
 #include "kernels/cpu/int8_gemv.inl"
+#include "kernels/cpu/int8_pairs.inl"
 #include "kernels/cpu/int8_gemm.inl"
 // clang-format on
 

@@ -9,11 +9,6 @@ struct BlockCodes<Format::kFp4> {
   __m512i table[kStrips / 4];  // near: 16 times the table of each 32 columns, in all four lanes
 };
 
-// The least byte of v, in all bytes.
-inline __m128i least_byte(__m128i v) {
-  return _mm_broadcastb_epi8(_mm_minpos_epu16(_mm_min_epu8(v, _mm_srli_epi16(v, 8))));
-}
-
 // E of a block whose scales lie far apart, from its codes.
 [[gnu::noinline]] int exponent_fp4(const RowReader& row, std::int64_t k, int strips) {
   constexpr int kExponent[8] = {-1000, -1, 0, 0, 1, 1, 2, 2};
@@ -31,26 +26,35 @@ inline __m128i least_byte(__m128i v) {
   return most;
 }
 
+// The least byte of v, in all bytes.
+inline __m128i least_byte(__m128i v) {
+  return _mm_broadcastb_epi8(_mm_minpos_epu16(_mm_min_epu8(v, _mm_srli_epi16(v, 8))));
+}
+
 inline BlockCodes<Format::kFp4> block_codes_fp4(const RowReader& row, std::int64_t k, int strips) {
   const std::uint8_t* s = row.scale + k / 32;
-  const __m128i some = _mm_set1_epi8(static_cast<char>(s[0]));
-  __m128i scale[kStrips / 4], least = some, most = some;
+  const __m128i some = _mm_set1_epi8(static_cast<char>(s[0])), ones = _mm_set1_epi8(-1);
+  __m128i rest[kStrips / 4], least = ones, all = _mm_setzero_si128();  // rest: 255 - scale
   for (int h = 0; h < kStrips / 4; ++h) {
     const int n = strips - 4 * h < 0 ? 0 : strips - 4 * h < 4 ? strips - 4 * h : 4;
-    scale[h] = _mm_mask_loadu_epi8(some, static_cast<__mmask16>((1u << 4 * n) - 1), s + 16 * h);
-    least = _mm_min_epu8(least, scale[h]);
-    most = _mm_max_epu8(most, scale[h]);
+    const __m128i scale =
+        n == 4 ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(s + 16 * h))
+               : _mm_mask_loadu_epi8(some, static_cast<__mmask16>((1u << 4 * n) - 1), s + 16 * h);
+    rest[h] = _mm_xor_si128(scale, ones);
+    least = _mm_min_epu8(least, rest[h]);
   }
   // From here to the tables nothing leaves the vectors, which would take longer than all the rest.
-  const __m128i ones = _mm_set1_epi8(-1),
-                top = _mm_xor_si128(least_byte(_mm_xor_si128(most, ones)), ones);
-  const int greatest = _mm_cvtsi128_si32(top) & 255;
-  if (greatest - (_mm_cvtsi128_si32(least_byte(least)) & 255) > 3)
+  least = least_byte(least);
+  for (int h = 0; h < kStrips / 4; ++h) {
+    rest[h] = _mm_sub_epi8(rest[h], least);  // below the greatest scale
+    all = _mm_or_si128(all, rest[h]);
+  }
+  if (_mm_testz_si128(all, _mm_set1_epi8(char(0xfc))) == 0)
     return {false, exponent_fp4(row, k, strips), {}};
   // With the greatest scale's own top, every code of a near block is a whole number of units.
-  BlockCodes<Format::kFp4> b{true, greatest - 127 + 2, {}};
-  for (int h = 0; h < kStrips / 4; ++h)  // at most 3 below: no bit leaves its byte
-    b.table[h] = _mm512_broadcast_i32x4(_mm_slli_epi16(_mm_sub_epi8(top, scale[h]), 4));
+  BlockCodes<Format::kFp4> b{true, 255 - (_mm_cvtsi128_si32(least) & 255) - 127 + 2, {}};
+  for (int h = 0; h < kStrips / 4; ++h)  // at most 3: no bit leaves its byte
+    b.table[h] = _mm512_broadcast_i32x4(_mm_slli_epi16(rest[h], 4));
   return b;
 }
 

@@ -160,6 +160,10 @@ inline void part_times_tokens(const Gemm& g, Part part, std::int64_t r, std::int
 // 4 to linear_int8_tokens(cols) tokens.
 template <Format kFormat>
 inline void many(const Gemm& g, std::int64_t rows) {
+  for (std::int64_t t = 0, m; t < g.a.tokens; t += m) {
+    m = tile_tokens(g.a.tokens - t);
+    pack_tile<kFormat>(g.a, g.x, t, t + m);
+  }
   const LinearArgs& a = g.a;
   const std::int64_t cols = a.w.cols, step = kPartBlocks * kInt8Block;
   const bool once = a.tokens <= kTokenBlock;  // one part serves them all
@@ -189,9 +193,18 @@ void linear_int8_block(const LinearArgs& a) {
   auto* first = reinterpret_cast<std::int32_t*>(x + a.tokens * cols);
   auto* scale = reinterpret_cast<float*>(first + 16 * a.tokens * blocks);
   const Gemm g{a, {x, first, scale, cols, blocks}, sums, panel, scale + a.tokens * blocks};
-  pack_tokens<kFormat>(a, g.x);
+  if (kFormat == Format::kFp4 && a.tokens > kInt8Few && a.tokens <= kPairTokens &&
+      blocks % 2 == 0 && cols % kInt8Block == 0) {
+    for (std::int64_t t = 0, i = 0, end; t < a.tokens; t = end) {
+      end = pair_group(a.tokens, ++i);
+      pack_tile<kFormat>(a, g.x, t, end);
+    }
+    return pairs(
+        {a, g.x, panel, reinterpret_cast<float*>(panel + kPairRows * blocks * 4 * kStrips), {}});
+  }
+  if (a.tokens > kInt8Few) return many<kFormat>(g, rows);
+  pack_tile<kFormat>(a, g.x, 0, a.tokens);
   if (a.tokens == 1) return few<kFormat, 1>(a, g.x);
   if (a.tokens == 2) return few<kFormat, 2>(a, g.x);
-  if (a.tokens == 3) return few<kFormat, 3>(a, g.x);
-  many<kFormat>(g, rows);
+  few<kFormat, 3>(a, g.x);
 }

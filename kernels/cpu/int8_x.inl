@@ -1,8 +1,9 @@
 // Activations to int8, for the VNNI kernels.
 //
-// Tokens are packed in tiles of up to three; within a tile block by block, a token after the other,
-// columns in the order of int8_codes.inl.  Each (block, token) has its scale and, since weights are
-// held as 128 + q, 16 sums to begin with: -128 times the bytes that vpdpbusd adds up in a lane.
+// Tokens are packed in tiles of up to three, or groups of up to six; within one block by block, a
+// token after the other, columns in the order of int8_codes.inl.  Each (block, token) has its scale
+// and, since weights are held as 128 + q, 16 sums to begin with: -128 times the bytes that vpdpbusd
+// adds up in a lane.
 
 constexpr std::int64_t kInt8Few = 3;  // tokens of a tile
 
@@ -72,17 +73,15 @@ inline void pack_block(const float* x, int strips, std::int8_t* out, std::int32_
   _mm512_storeu_si512(first, _mm512_sub_epi32(_mm512_setzero_si512(), sum));
 }
 
-// All tokens of a call, in tiles.
+// Tokens [begin, end), one tile or group.
 template <Format kFormat>
-inline void pack_tokens(const LinearArgs& a, const PackedX& p) {
-  for (std::int64_t begin = 0, m; begin < a.tokens; begin += m) {
-    m = a.tokens <= kInt8Few ? a.tokens : tile_tokens(a.tokens - begin);
-    for (std::int64_t u = 0; u < m * p.blocks; ++u) {
-      const std::int64_t i = u % m, b = u / m, at = begin * p.blocks + u;
-      const int strips = strips_of(p.cols, b * kInt8Block);
-      pack_block<kFormat>(token_row(a, begin + i) + b * kInt8Block, strips,
-                          p.x + begin * p.cols + b * m * kInt8Block + i * 128 * strips,
-                          p.first + 16 * at, p.scale + at);
-    }
+inline void pack_tile(const LinearArgs& a, const PackedX& p, std::int64_t begin, std::int64_t end) {
+  const std::int64_t m = end - begin;
+  for (std::int64_t u = 0; u < m * p.blocks; ++u) {
+    const std::int64_t i = u % m, b = u / m, at = begin * p.blocks + u;
+    const int strips = strips_of(p.cols, b * kInt8Block);
+    pack_block<kFormat>(token_row(a, begin + i) + b * kInt8Block, strips,
+                        p.x + begin * p.cols + b * m * kInt8Block + i * 128 * strips,
+                        p.first + 16 * at, p.scale + at);
   }
 }

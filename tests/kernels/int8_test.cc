@@ -55,20 +55,21 @@ void zero_some(RandomWeight& w) {
 TEST_CASE("linear_int8 agrees with the scalar kernel", "[kernels][int8]") {
   for (const KernelTable* table : tables_with_int8())
     for (Format f : {Format::kFp8, Format::kFp4})
-      for (std::int64_t cols : {96, 128, 384, 512, 640, 1536, 2176})
-        for (std::int64_t rows : {1, 4, 9})
+      for (std::int64_t cols : {96, 128, 512, 640, 1024, 1536, 2048, 2176})
+        for (std::int64_t rows : {1, 4, 9, 18})
           for (int kind = 0; kind < 4; ++kind) {
             RandomWeight w(f, rows, cols, 128, unsigned(rows * 1000 + cols));
             spread(w, kind);
             if (kind == 2) zero_some(w);
-            for (std::int64_t tokens : {1, 2, 3, 4, 11, 50}) {
+            for (std::int64_t tokens : {1, 2, 3, 4, 7, 11, 24, 25, 50}) {
               CAPTURE(table->name, int(f), rows, cols, kind, tokens);
               const auto x = normal_bf16(std::size_t(tokens * cols), 3);
               const auto want = run(kScalarKernels.linear_int8, w.w, x, tokens);
               const auto got = run(table->linear_int8, w.w, x, tokens);
               const auto sums = sums_of(w, x, tokens);
               // Of each block: its scales' product, its place in the sum; 4 steps of folding.
-              const double bound = (2.0 * double((cols + 511) / 512) + 5) * 0x1p-24;
+              const double bound =
+                  (2.0 * double((cols + kInt8Block - 1) / kInt8Block) + 5) * 0x1p-24;
               int beyond = 0;
               for (std::size_t i = 0; i < want.size(); ++i)
                 beyond += !(std::fabs(double(got[i]) - want[i]) <= bound * sums[i]);
@@ -81,18 +82,21 @@ TEST_CASE("linear_int8 gives a token the same bits alone and in company", "[kern
   for (const KernelTable* table : tables_with_int8())
     for (Format f : {Format::kFp8, Format::kFp4})
       for (int kind = 0; kind < 4; ++kind) {
-        constexpr std::int64_t kCols = 1152, kTokens = 53, kRows = 13;
-        RandomWeight w(f, kRows, kCols, 128, 5);
-        spread(w, kind);
-        const auto x = normal_bf16(std::size_t(kTokens * kCols), 4);
-        const auto all = run(table->linear_int8, w.w, x, kTokens);
-        for (std::int64_t n : {1, 2, 3, 4, 5, 48})
-          for (std::int64_t t = 0; t + n <= kTokens; t += 7) {
-            const std::vector<float> some(x.begin() + t * kCols, x.begin() + (t + n) * kCols);
-            const auto alone = run(table->linear_int8, w.w, some, n);
-            CAPTURE(table->name, int(f), kind, n, t);
-            REQUIRE(std::memcmp(alone.data(), &all[std::size_t(t * kRows)], alone.size() * 4) == 0);
-          }
+        for (std::int64_t cols : {1152, 2048}) {
+          constexpr std::int64_t kTokens = 53, kRows = 21;
+          RandomWeight w(f, kRows, cols, 128, 5);
+          spread(w, kind);
+          const auto x = normal_bf16(std::size_t(kTokens * cols), 4);
+          const auto all = run(table->linear_int8, w.w, x, kTokens);
+          for (std::int64_t n : {1, 2, 3, 4, 5, 9, 12, 24, 48})
+            for (std::int64_t t = 0; t + n <= kTokens; t += 7) {
+              const std::vector<float> some(x.begin() + t * cols, x.begin() + (t + n) * cols);
+              const auto alone = run(table->linear_int8, w.w, some, n);
+              CAPTURE(table->name, int(f), kind, n, t);
+              REQUIRE(std::memcmp(alone.data(), &all[std::size_t(t * kRows)], alone.size() * 4) ==
+                      0);
+            }
+        }
       }
 }
 
