@@ -25,6 +25,26 @@ namespace {
 #include "kernels/cpu/int8_gemm.inl"
 // clang-format on
 
+// Everything a call needs is in its scratch.
+template <Format kFormat>
+void linear_int8_block(const LinearArgs& a) {
+  const std::int64_t cols = a.w.cols, blocks = (cols + kInt8Block - 1) / kInt8Block;
+  const std::int64_t fit = kLinearPanel / (blocks * kInt8Block) / kGroup * kGroup;
+  const std::int64_t rows = a.tokens <= kTokenBlock || fit < kGroup ? kGroup : fit;
+  float* sums = whole_lines(a.scratch);
+  auto* panel = reinterpret_cast<std::uint8_t*>(sums + 2 * 64 * kTokenBlock);
+  auto* x = reinterpret_cast<std::int8_t*>(panel + rows * blocks * kInt8Block);
+  auto* first = reinterpret_cast<std::int32_t*>(x + a.tokens * cols);
+  auto* scale = reinterpret_cast<float*>(first + 16 * a.tokens * blocks);
+  const Gemm g{a, {x, first, scale, cols, blocks}, sums, panel, scale + a.tokens * blocks};
+  if (kFormat == Format::kFp4 && pairs_fit(a)) return pairs({a, g.x, panel, {}, {}});
+  if (a.tokens > kInt8Few) return many<kFormat>(g, rows);
+  pack_tile<kFormat>(a, g.x, 0, a.tokens);
+  if (a.tokens == 1) return few<kFormat, 1>(a, g.x);
+  if (a.tokens == 2) return few<kFormat, 2>(a, g.x);
+  few<kFormat, 3>(a, g.x);
+}
+
 }  // namespace
 
 void avx512bf16::linear_int8(const LinearArgs& a) {

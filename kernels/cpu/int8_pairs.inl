@@ -159,9 +159,15 @@ inline void rows_times_group(const Pairs& g, std::int64_t r, std::int64_t rows, 
   }
 }
 
-// Tokens are packed; whole blocks only.
+inline bool pairs_fit(const LinearArgs& a) {
+  return a.tokens > kInt8Few && a.tokens <= kPairTokens && a.w.cols % (2 * kInt8Block) == 0;
+}
+
 inline void pairs(Pairs g) {
   const LinearArgs& a = g.a;
+  g.unit = reinterpret_cast<float*>(g.table + kPairRows * g.x.blocks * 4 * kStrips);
+  for (std::int64_t t = 0, i = 0, end; t < a.tokens; t = end)
+    pack_tile<Format::kFp4>(a, g.x, t, end = pair_group(a.tokens, ++i));
   for (std::int64_t r = a.row_begin, rows; r < a.row_end; r += rows) {
     rows = a.row_end - r < kPairRows ? a.row_end - r : kPairRows;
     find_tables(g, r, rows);
