@@ -137,6 +137,24 @@ def profile_table(r):
     return table(['part', 'decode: MB', 'ms', 'GB/s', 'prefill: ms', 'GFLOP/s'], rows)
 
 
+def start_table(r):
+    runs = {}
+    for c in r.csv('start'):
+        runs.setdefault(c['bench'], {})[c['part']] = c
+    if 'first' not in runs or 'again' not in runs:
+        return ''
+    opened = float(runs['open']['all']['seconds'])
+    ms = lambda run, part: f"{1e3 * float(runs[run][part]['seconds']):.1f}"
+    lines = [('open', f'{1e3 * opened:.1f}', '', '')]
+    for part in PARTS + ('all',):
+        size = float(runs['first'][part]['bytes'])
+        if part == 'all' or size > 1e5 or float(runs['first'][part]['seconds']) > 2e-4:
+            lines.append((part, ms('first', part), ms('again', part), f'{size / 1e6:.0f}'))
+    shares = [f"{1 / float(runs[run]['all']['share']):.2f}" for run in ('first', 'again')]
+    lines.append(('x the bytes bound, with open', *shares, ''))
+    return table(['part', 'first run, ms', 'again, ms', 'MB'], lines)
+
+
 def compare_table(r):
     rows = [(c['engine'], c['measure'].replace('_tokens_per_s', ''), c['median'],
              f"{c['min']} to {c['max']}", c['ours_over_it']) for c in r.csv('compare')]
@@ -145,7 +163,7 @@ def compare_table(r):
 
 def tables(r):
     decode, prefill, batch = (r.sweep(n) for n in ('decode', 'prefill', 'batch'))
-    return {'summary': summary(r), 'layers': layers(r), 'profile': profile_table(r),
+    return {'summary': summary(r), 'layers': layers(r), 'profile': profile_table(r), 'start': start_table(r),
             'decode': sweep_table(decode, 'context', 'token', 'read test, GB/s'),
             'decode parts': parts_table(decode, 'token'),
             'prefill': sweep_table(prefill, 'prompt', 'token', 'peak, GFLOP/s'),

@@ -5,11 +5,11 @@
 #
 # MODEL should fit the page cache.  BENCH_PREFIX is put before every measurement
 # (numactl, chrt, a lock); each takes a minute or less.  BENCH_ONLY=decode,batch limits
-# the run to those of: bench fast avx2 layers context prefill decode batch.
+# the run to those of: bench fast avx2 start layers context prefill decode batch.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 model=$1 out=$2 build=${3:-build/release}
-only=,${BENCH_ONLY:-bench,fast,avx2,layers,context,prefill,decode,batch},
+only=,${BENCH_ONLY:-bench,fast,avx2,start,layers,context,prefill,decode,batch},
 mkdir -p "$out"
 
 wanted() { [[ $only == *,$1,* ]]; }
@@ -41,6 +41,11 @@ rows() { # CSV, then one command per value of its option: PROGRAM OPTION values.
 wanted bench && bench bench "$model" --prefill 512 --decode 32 --repeat 3 --profile
 wanted fast && bench fast "$model" --prefill 512 --decode 16 --repeat 3 --mode fast
 wanted avx2 && bench avx2 "$model" --prefill 64 --decode 16 --repeat 3 --isa avx2
+if wanted start; then
+  run "$build/start_bench" "$model" --repeat 5 >"$out/start.csv.new"
+  mv "$out/start.csv.new" "$out/start.csv"
+  echo "start: done"
+fi
 if wanted layers; then
   half=$(mktemp -d)
   trap 'rm -rf "$half"' EXIT

@@ -61,7 +61,7 @@ void start(bench::Program& program) {
   if (program.options().header) bench::print_header();
   runs[0].print("first", program.options().repeat);
   runs[1].print("again", program.options().repeat);
-  std::fprintf(stderr, "open %.4f s\n", cli::median(opens));
+  std::printf("open,%lld,all,%.9f,,,,,\n", static_cast<long long>(g_prompt), cli::median(opens));
 }
 
 }  // namespace

@@ -67,6 +67,8 @@ constexpr Shape kShapes[] = {
     {"one_fp4", Format::kFp4, kMostRows, 4096, 1, 4, false},
     {"one_fp8", Format::kFp8, kMostRows, 4096, 1, 2, false},
     {"one_bf16", Format::kBF16, kMostRows, 4096, 1, 1, false},
+    {"one_int8_fp4", Format::kFp4, kMostRows, 4096, 1, 4, true},
+    {"one_int8_fp8", Format::kFp8, kMostRows, 4096, 1, 2, true},
 };
 
 class Ab {

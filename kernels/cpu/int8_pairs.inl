@@ -1,5 +1,5 @@
-// fp4 rows in pairs with a few more tokens: codes become bytes in registers, once more for every
-// six tokens, where a panel would have to be stored for them.
+// fp4 rows in pairs with up to kPairTokens tokens: codes become bytes in registers, once more for
+// every six tokens, where a panel would have to be stored for them.
 //
 // Of kPairRows rows the tables are found first; then a group of tokens stays in the nearest cache
 // while these rows pass by.  Rows with scales far apart go alone.
@@ -8,7 +8,7 @@ constexpr std::int64_t kPairRows = 16, kPairTokens = 12;
 
 struct Pairs {
   const LinearArgs& a;
-  PackedX x;            // in groups of three to six tokens
+  PackedX x;            // in groups of up to six tokens
   std::uint8_t* table;  // [kPairRows][blocks][kStrips / 4][16], see BlockCodes
   float* unit;          // [kPairRows / 2][blocks][2]
   bool near[kPairRows / 2];
@@ -160,7 +160,7 @@ inline void rows_times_group(const Pairs& g, std::int64_t r, std::int64_t rows, 
 }
 
 inline bool pairs_fit(const LinearArgs& a) {
-  return a.tokens > kInt8Few && a.tokens <= kPairTokens && a.w.cols % (2 * kInt8Block) == 0;
+  return a.tokens <= kPairTokens && a.w.cols % (2 * kInt8Block) == 0;
 }
 
 inline void pairs(Pairs g) {
@@ -173,6 +173,8 @@ inline void pairs(Pairs g) {
     find_tables(g, r, rows);
     for (std::int64_t i = 0, t = 0, end; t < a.tokens; t = end) {
       end = pair_group(a.tokens, ++i);
+      if (end - t == 1) rows_times_group<1>(g, r, rows, t);
+      if (end - t == 2) rows_times_group<2>(g, r, rows, t);
       if (end - t == 3) rows_times_group<3>(g, r, rows, t);
       if (end - t == 4) rows_times_group<4>(g, r, rows, t);
       if (end - t == 5) rows_times_group<5>(g, r, rows, t);
