@@ -41,7 +41,7 @@ class Model {
   std::uint64_t tensor_bytes() const;
 
   // First-touch checks.  NaN codes in weights or scales would turn text into
-  // garbage silently; so the bytes are scanned once, before their first use, and
+  // garbage silently; so the bytes are checked once, in their first use, and
   // refused with the tensor's name (kFormat).  Any thread.
   //
   // The forward pass checks a piece of a matrix when it multiplies it, so that the bytes
