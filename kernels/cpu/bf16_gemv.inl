@@ -122,13 +122,6 @@ constexpr std::int64_t few_tokens(Format f) {
   return f == Format::kFp8 ? 6 : f == Format::kFp4 ? 12 : 24;
 }
 
-// Tokens are handled in even groups of up to three.
-struct Groups {
-  std::int64_t tokens, count = (tokens + 2) / 3;
-  std::int64_t begin(std::int64_t g) const { return tokens * g / count; }
-  std::int64_t size(std::int64_t g) const { return begin(g + 1) - begin(g); }
-};
-
 template <Format kFormat, int kRows>
 inline void rows_times_group(const LinearArgs& a, const FewArgs& f, std::int64_t n,
                              const Decoder& d) {
@@ -142,7 +135,7 @@ inline void rows_times_group(const LinearArgs& a, const FewArgs& f, std::int64_t
 template <Format kFormat>
 void times_few_tokens(const LinearArgs& a) {
   const Decoder d = decoder<kFormat, false>();
-  const Groups groups{a.tokens};
+  const Groups groups{a.tokens, 3};
   const std::int64_t cols = a.w.cols, next = 4 * row_bytes(a.w);
   const std::int64_t step = kFormat == Format::kBF16 && groups.count > 1 ? 8 * kBlock : cols;
   float* sums = whole_lines(a.scratch);

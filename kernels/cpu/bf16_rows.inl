@@ -79,12 +79,19 @@ inline LinearArgs some_tokens(LinearArgs a, std::int64_t begin, std::int64_t end
   return a;
 }
 
-// The call in even blocks of `most` tokens at most: none is left with one or two.
+// Tokens in even groups of `most` at most: no small one is left over.
+struct Groups {
+  std::int64_t tokens, most, count = (tokens + most - 1) / most;
+  std::int64_t begin(std::int64_t g) const { return tokens * g / count; }
+  std::int64_t size(std::int64_t g) const { return begin(g + 1) - begin(g); }
+};
+
+// The call, group after group.
 template <class Body>
 inline void in_blocks(const LinearArgs& a, std::int64_t most, Body&& body) {
-  const std::int64_t blocks = (a.tokens + most - 1) / most;
-  for (std::int64_t i = 0; i < blocks; ++i)
-    body(some_tokens(a, a.tokens * i / blocks, a.tokens * (i + 1) / blocks));
+  const Groups groups{a.tokens, most};
+  for (std::int64_t g = 0; g < groups.count; ++g)
+    body(some_tokens(a, groups.begin(g), groups.begin(g + 1)));
 }
 
 // A row of x as bf16 in the order of the format, a block every `step` words.

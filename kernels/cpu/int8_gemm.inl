@@ -48,13 +48,13 @@ inline void unpack_block(const RowReader& row, const BlockCodes<kFormat>& codes,
 // A block of eight rows.  The tables of a row take long to find and are found while the one before
 // is unpacked.
 template <Format kFormat, int kN>
-inline void unpack_rows(const RowReader (&row)[kGroup + 1], std::int64_t k, int strips,
+inline void unpack_rows(const RowReader (&row)[kGroup], std::int64_t k, int strips,
                         std::int64_t ahead, Part out) {
   if constexpr (kN > 0) strips = kN;
   BlockCodes<kFormat> next = block_codes<kFormat>(row[0], k, strips);
   for (std::int64_t i = 0; i < kGroup; ++i) {
     const BlockCodes<kFormat> codes = next;
-    next = block_codes<kFormat>(row[i + 1], k, strips);
+    if (i + 1 < kGroup) next = block_codes<kFormat>(row[i + 1], k, strips);
     unpack_block<kFormat, kN>(row[i], codes, k, strips, ahead, i, out);
   }
 }
@@ -65,8 +65,8 @@ template <Format kFormat>
 inline void unpack_part(const LinearArgs& a, std::int64_t r, std::int64_t k, std::int64_t end,
                         Part out) {
   const std::int64_t ahead = kGroup * row_bytes(a.w);
-  RowReader row[kGroup + 1];
-  for (std::int64_t i = 0; i <= kGroup; ++i)
+  RowReader row[kGroup];
+  for (std::int64_t i = 0; i < kGroup; ++i)
     row[i] = row_reader(a.w, r + i < a.row_end ? r + i : a.row_end - 1);
   for (; k < end; k += kInt8Block, out.bytes += kGroup * kInt8Block, out.unit += kGroup) {
     const int strips = strips_of(a.w.cols, k);

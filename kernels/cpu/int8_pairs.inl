@@ -14,10 +14,6 @@ struct Pairs {
   bool near[kPairRows / 2];
 };
 
-inline std::int64_t pair_group(std::int64_t tokens, std::int64_t g) {
-  return tokens * g / ((tokens + 5) / 6);
-}
-
 // Tables and units of a row, two blocks at a time; is every block near (block_codes_fp4)?
 inline bool row_tables(const std::uint8_t* scale, std::int64_t blocks, std::uint8_t* table,
                        float* unit) {
@@ -166,19 +162,20 @@ inline bool pairs_fit(const LinearArgs& a) {
 inline void pairs(Pairs g) {
   const LinearArgs& a = g.a;
   g.unit = reinterpret_cast<float*>(g.table + kPairRows * g.x.blocks * 4 * kStrips);
-  for (std::int64_t t = 0, i = 0, end; t < a.tokens; t = end)
-    pack_tile<Format::kFp4>(a, g.x, t, end = pair_group(a.tokens, ++i));
+  const Groups groups{a.tokens, 6};
+  for (std::int64_t i = 0; i < groups.count; ++i)
+    pack_tile<Format::kFp4>(a, g.x, groups.begin(i), groups.begin(i + 1));
   for (std::int64_t r = a.row_begin, rows; r < a.row_end; r += rows) {
     rows = a.row_end - r < kPairRows ? a.row_end - r : kPairRows;
     find_tables(g, r, rows);
-    for (std::int64_t i = 0, t = 0, end; t < a.tokens; t = end) {
-      end = pair_group(a.tokens, ++i);
-      if (end - t == 1) rows_times_group<1>(g, r, rows, t);
-      if (end - t == 2) rows_times_group<2>(g, r, rows, t);
-      if (end - t == 3) rows_times_group<3>(g, r, rows, t);
-      if (end - t == 4) rows_times_group<4>(g, r, rows, t);
-      if (end - t == 5) rows_times_group<5>(g, r, rows, t);
-      if (end - t == 6) rows_times_group<6>(g, r, rows, t);
+    for (std::int64_t i = 0; i < groups.count; ++i) {
+      const std::int64_t t = groups.begin(i), n = groups.size(i);
+      if (n == 1) rows_times_group<1>(g, r, rows, t);
+      if (n == 2) rows_times_group<2>(g, r, rows, t);
+      if (n == 3) rows_times_group<3>(g, r, rows, t);
+      if (n == 4) rows_times_group<4>(g, r, rows, t);
+      if (n == 5) rows_times_group<5>(g, r, rows, t);
+      if (n == 6) rows_times_group<6>(g, r, rows, t);
     }
   }
 }
