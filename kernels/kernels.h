@@ -31,6 +31,11 @@ struct KernelTable {
   void (*collapse)(const CollapseArgs&);
   void (*mix_back)(const MixArgs&);
   bool fp8_nan;  // with bf16_x, an fp8 code that is no number makes the results of its row none
+  // The tokens of a call of linear or linear_int8 in the form that it multiplies, for calls that
+  // differ in their rows alone; without, each makes its own.  `part` of `parts` of them goes into
+  // its place in `out`, linear_prepared_bytes.  Null: this table has no such form.
+  void (*prepare)(const LinearArgs&, int part, int parts, void* out);
+  void (*prepare_int8)(const LinearArgs&, int part, int parts, void* out);
 };
 
 // The best table that runs here, or the one named by `forced`; null when that name

@@ -34,7 +34,8 @@ struct LinearArgs {
   bool round_bf16;  // round results to bf16
   float* scratch;   // linear_scratch_floats(cols) floats, private to the thread
   std::int64_t y_begin = 0;
-  bool bf16_x = false;  // every value of x is a bf16 value (native numerics)
+  bool bf16_x = false;             // every value of x is a bf16 value (native numerics)
+  const void* prepared = nullptr;  // what KernelTable::prepare made of these tokens, or null
 };
 
 // The product of the `fast` numerics, linear_int8: x and W (fp8 or fp4) as int8, block by block.
@@ -65,6 +66,10 @@ constexpr std::int64_t linear_int8_tokens(std::int64_t cols) {
   const std::int64_t fit = kLinearPacked / (cols > 0 ? cols : 1) / 6 * 6;
   return fit < 6 ? 6 : fit < kInt8MostTokens ? fit : kInt8MostTokens;
 }
+// Of KernelTable::prepare.
+constexpr std::int64_t linear_prepared_bytes(std::int64_t cols, std::int64_t tokens) {
+  return 2 * (cols < kLinearBlock ? kLinearBlock : cols) * tokens;
+}
 // Grows with cols, as linear_tokens(cols) * cols does not: one scratch serves all widths.
 constexpr std::int64_t linear_scratch_floats(std::int64_t cols) {
   const auto most = [](std::int64_t a, std::int64_t b) { return a > b ? a : b; };
@@ -77,7 +82,7 @@ constexpr std::int64_t linear_scratch_floats(std::int64_t cols) {
   const std::int64_t rows = most(kLinearPanel, kLinearRows * padded);
   const std::int64_t blocks =
       most(kLinearPacked / kInt8Block + kInt8MostTokens, 6 * padded / kInt8Block);
-  const std::int64_t int8 = 16 + 2 * 64 * kLinearTokenBlock + rows / 4 +
+  const std::int64_t int8 = 32 + 2 * 64 * kLinearTokenBlock + rows / 4 +
                             most(kLinearPacked, 6 * cols) / 4 + 17 * blocks + rows / kInt8Block;
   return most(float32, most(bf16, int8));
 }

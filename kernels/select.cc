@@ -16,7 +16,7 @@ namespace v4i::kernels {
 #define V4I_TABLE(isa, nan, rows, int8)                                    \
   {#isa, isa::linear, int8, isa::attention, isa::index_scores,        \
    rows::query_heads, rows::output_heads, rows::index_heads, rows::store_row, rows::pool, \
-   rows::quantise, rows::swiglu, rows::collapse, rows::mix_back, nan}
+   rows::quantise, rows::swiglu, rows::collapse, rows::mix_back, nan, nullptr, nullptr}
 // clang-format on
 
 const KernelTable kScalarKernels = V4I_TABLE(scalar, true, scalar, scalar::linear_int8);
@@ -50,7 +50,13 @@ bool has_avx512bf16() {
          __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
 }
 
-constexpr KernelTable kAvx512Bf16 = V4I_TABLE(avx512bf16, true, avx512, avx512bf16::linear_int8);
+constexpr KernelTable avx512bf16_table() {
+  KernelTable t = V4I_TABLE(avx512bf16, true, avx512, avx512bf16::linear_int8);
+  t.prepare = avx512bf16::prepare;
+  t.prepare_int8 = avx512bf16::prepare_int8;
+  return t;
+}
+constexpr KernelTable kAvx512Bf16 = avx512bf16_table();
 constexpr KernelTable kAvx512 = V4I_TABLE(avx512, false, avx512, nullptr);
 constexpr KernelTable kAvx2 = V4I_TABLE(avx2, false, avx2, nullptr);
 #elif defined(__aarch64__)
@@ -63,10 +69,23 @@ bool has_neonbf16() {
 #endif
 }
 
-constexpr KernelTable kNeonBf16 = {
-    "neonbf16",        neonbf16::linear,   nullptr,           neon::attention, neon::index_scores,
-    neon::query_heads, neon::output_heads, neon::index_heads, neon::store_row, neon::pool,
-    neon::quantise,    neon::swiglu,       neon::collapse,    neon::mix_back,  false};
+constexpr KernelTable kNeonBf16 = {"neonbf16",
+                                   neonbf16::linear,
+                                   nullptr,
+                                   neon::attention,
+                                   neon::index_scores,
+                                   neon::query_heads,
+                                   neon::output_heads,
+                                   neon::index_heads,
+                                   neon::store_row,
+                                   neon::pool,
+                                   neon::quantise,
+                                   neon::swiglu,
+                                   neon::collapse,
+                                   neon::mix_back,
+                                   false,
+                                   nullptr,
+                                   nullptr};
 constexpr KernelTable kNeon = V4I_TABLE(neon, false, neon, nullptr);
 #endif
 

@@ -48,6 +48,7 @@ struct Shape {
   Format format;
   std::int64_t rows, cols, tokens, matrices;
   bool int8;
+  std::int64_t y_stride = rows;
 };
 
 // An expert's matrices with the tokens that prompts and batches give it, dense ones, one token.
@@ -57,8 +58,8 @@ constexpr Shape kShapes[] = {
     {"expert_24", Format::kFp4, 2048, 4096, 24, 8, false},
     {"expert_down_12", Format::kFp4, 4096, 2048, 12, 12, false},
     {"expert_int8_12", Format::kFp4, 2048, 4096, 12, 12, true},
-    {"dense_1024_512", Format::kFp8, 2048, 1024, 512, 1, false},
-    {"dense_8192_512", Format::kFp8, 1024, 8192, 512, 1, false},
+    {"dense_1024_512", Format::kFp8, 2048, 1024, 512, 1, false, kMostRows},
+    {"dense_8192_512", Format::kFp8, 1024, 8192, 512, 1, false, 4096},
     {"dense_int8_512", Format::kFp8, 1024, 4096, 512, 1, true},
     {"bf16_512", Format::kBF16, 512, 4096, 512, 1, false},
     {"dense_8", Format::kFp8, 2048, 4096, 8, 4, false},
@@ -80,7 +81,7 @@ class Ab {
     scratch_.assign(static_cast<std::size_t>(threads), {});
     y_ = scratch_;
     for (auto& s : scratch_) s.resize(static_cast<std::size_t>(most));
-    for (auto& y : y_) y.resize(static_cast<std::size_t>(kMostRows * 64));
+    for (auto& y : y_) y.resize(static_cast<std::size_t>(kMostTokens * kMostRows));
   }
 
   // Seconds of one turn over all matrices of the shape.
@@ -111,7 +112,7 @@ class Ab {
                    s.cols,
                    nullptr,
                    y_[slot].data(),
-                   s.rows,
+                   s.y_stride,
                    s.tokens,
                    true,
                    scratch_[slot].data()};

@@ -25,34 +25,51 @@ namespace {
 #include "kernels/cpu/int8_gemm.inl"
 // clang-format on
 
-// Everything a call needs is in its scratch.
+Groups tiles_of(const LinearArgs& a) { return {a.tokens, pairs_fit(a) ? kPairTile : kTile}; }
+
+// Everything a call needs is in its scratch, but for tokens that are packed already.
 template <Format kFormat>
 void linear_int8_block(const LinearArgs& a) {
-  const std::int64_t cols = a.w.cols, blocks = (cols + kInt8Block - 1) / kInt8Block;
+  const Groups tiles = tiles_of(a);
+  const std::int64_t blocks = (a.w.cols + kInt8Block - 1) / kInt8Block;
   const std::int64_t fit = kLinearPanel / (blocks * kInt8Block) / kGroup * kGroup;
-  const std::int64_t rows = a.tokens <= kTokenBlock || fit < kGroup ? kGroup : fit;
+  const bool once = tiles.count <= block_tiles(a.w.cols);
+  const std::int64_t rows = once || fit < kGroup ? kGroup : fit;
   float* sums = whole_lines(a.scratch);
   auto* panel = reinterpret_cast<std::uint8_t*>(sums + 2 * 64 * kTokenBlock);
-  auto* x = reinterpret_cast<std::int8_t*>(panel + rows * blocks * kInt8Block);
-  auto* first = reinterpret_cast<std::int32_t*>(x + a.tokens * cols);
-  auto* scale = reinterpret_cast<float*>(first + 16 * a.tokens * blocks);
-  const Gemm g{a, {x, first, scale, cols, blocks}, sums, panel, scale + a.tokens * blocks};
-  if (kFormat == Format::kFp4 && pairs_fit(a)) return pairs({a, g.x, panel, {}, {}});
-  if (a.tokens > kInt8Few) return many<kFormat>(g, rows);
-  pack_tile<kFormat>(a, g.x, 0, a.tokens);
-  if (a.tokens == 1) return few<kFormat, 1>(a, g.x);
-  if (a.tokens == 2) return few<kFormat, 2>(a, g.x);
-  few<kFormat, 3>(a, g.x);
+  auto* unit = reinterpret_cast<float*>(panel + rows * blocks * kInt8Block);
+  const bool ready = a.prepared != nullptr;
+  const PackedX x =
+      packed_x(a, ready ? const_cast<void*>(a.prepared) : whole_lines(unit + rows * blocks));
+  if (!ready) pack_tiles<kFormat>(a, tiles, 0, tiles.count, x);
+  if (pairs_fit(a)) return pairs({a, x, panel, {}, {}}, tiles);
+  if (tiles.count > 1) return many<kFormat>({a, tiles, x, sums, panel, unit}, rows);
+  if (a.tokens == 1) return few<kFormat, 1>(a, x);
+  if (a.tokens == 2) return few<kFormat, 2>(a, x);
+  few<kFormat, 3>(a, x);
+}
+
+// Is a call for the kernels of this file?
+bool in_int8(const LinearArgs& a) {
+  return a.w.cols % 128 == 0 && a.w.block_cols == (a.w.format == Format::kFp4 ? 32 : 128);
 }
 
 }  // namespace
 
+void avx512bf16::prepare_int8(const LinearArgs& a, int part, int parts, void* out) {
+  if (!in_int8(a)) return;
+  const Groups tiles = tiles_of(a);
+  const std::int64_t begin = tiles.count * part / parts, end = tiles.count * (part + 1) / parts;
+  (a.w.format == Format::kFp4 ? pack_tiles<Format::kFp4>
+                              : pack_tiles<Format::kFp8>)(a, tiles, begin, end, packed_x(a, out));
+}
+
 void avx512bf16::linear_int8(const LinearArgs& a) {
-  const bool fp4 = a.w.format == Format::kFp4;
-  if (a.w.cols % 128 != 0 || a.w.block_cols != (fp4 ? 32 : 128)) return scalar::linear_int8(a);
+  if (!in_int8(a)) return scalar::linear_int8(a);
   if (a.tokens == 0) return;
   in_blocks(a, linear_int8_tokens(a.w.cols),
-            fp4 ? linear_int8_block<Format::kFp4> : linear_int8_block<Format::kFp8>);
+            a.w.format == Format::kFp4 ? linear_int8_block<Format::kFp4>
+                                       : linear_int8_block<Format::kFp8>);
   other_rows(a, [&](std::int64_t r) {  // scales that float32 products could leave the range by
     LinearArgs one = a;
     one.row_begin = r;

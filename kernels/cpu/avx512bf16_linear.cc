@@ -21,6 +21,7 @@ namespace {
 #include "kernels/cpu/bf16_of_fp8.inl"
 #include "kernels/cpu/bf16_codes.inl"
 #include "kernels/cpu/bf16_rows.inl"
+#include "kernels/cpu/bf16_x.inl"
 #include "kernels/cpu/bf16_gemv.inl"
 #include "kernels/cpu/bf16_unpack.inl"
 #include "kernels/cpu/bf16_gemm.inl"
@@ -67,13 +68,27 @@ void linear_of(const LinearArgs& a) {
   if constexpr (kFormat != Format::kBF16) other_rows(a, [&](std::int64_t r) { in_float32(a, r); });
 }
 
-}  // namespace
-
-void avx512bf16::linear(const LinearArgs& a) {
+// Is a call for the kernels of this file?
+bool in_bf16(const LinearArgs& a) {
   const bool quantised = a.w.format == Format::kFp8 || a.w.format == Format::kFp4;
   const bool blocks = !quantised || a.w.block_cols == (a.w.format == Format::kFp4 ? 32 : 128);
-  if (!a.bf16_x || a.w.cols % kBlock != 0 || !blocks || a.w.format == Format::kF32)
-    return linear_float32(a);
+  return a.bf16_x && a.w.cols % kBlock == 0 && blocks && a.w.format != Format::kF32;
+}
+
+}  // namespace
+
+void avx512bf16::prepare(const LinearArgs& a, int part, int parts, void* out) {
+  if (!in_bf16(a)) return;
+  const std::int64_t tiles = Groups{a.tokens, kTile}.count;
+  const std::int64_t begin = tiles * part / parts, end = tiles * (part + 1) / parts;
+  auto* x = static_cast<std::uint16_t*>(out);
+  if (a.w.format == Format::kBF16) pack_tiles<Format::kBF16>(a, begin, end, x);
+  if (a.w.format == Format::kFp8) pack_tiles<Format::kFp8>(a, begin, end, x);
+  if (a.w.format == Format::kFp4) pack_tiles<Format::kFp4>(a, begin, end, x);
+}
+
+void avx512bf16::linear(const LinearArgs& a) {
+  if (!in_bf16(a)) return linear_float32(a);
   if (a.tokens == 0) return;
   switch (a.w.format) {
     case Format::kBF16:

@@ -12,9 +12,10 @@ constexpr std::int64_t kPartBlocks = 8;
 struct Gemm {
   const LinearArgs& a;
   const Decoder d;
-  float* sums;           // of a group of rows and a block of tokens: 64 for each half and token
-  std::uint16_t* panel;  // [rows / 8][blocks][8][kBlock]
-  std::uint16_t* x;      // [tokens], tile after tile, block after block of its tokens
+  const Groups tiles;
+  float* sums;             // of a group of rows and a block of tokens: 64 for each half and token
+  std::uint16_t* panel;    // [rows / 8][blocks][8][kBlock]
+  const std::uint16_t* x;  // packed tokens
 };
 
 // What a tile multiplies: `blocks` blocks of four rows with kT tokens, into sums [4][kT].
@@ -67,56 +68,47 @@ inline void put_tile(const LinearArgs& a, std::int64_t t, std::int64_t r, const 
   put<kT>(a, t, r, a.row_end - r, sum);
 }
 
-// A part of rows [r, r + 8) times tokens [t0, t1).
-inline void part_times_tokens(const Gemm& g, const std::uint16_t* part, std::int64_t r,
-                              std::int64_t k, std::int64_t blocks, std::int64_t t0,
-                              std::int64_t t1) {
-  for (std::int64_t t = t0, m; t < t1; t += m) {
-    m = tile_tokens(g.a.tokens - t);
-    const std::uint16_t* x = g.x + t * g.a.w.cols + k * m;
-    for (std::int64_t h = 0; h < 2 && r + 4 * h < g.a.row_end; ++h) {
-      float* sums = g.sums + 64 * (h * (t1 - t0) + t - t0);
-      (m == 2 ? tile<2> : tile<3>)({part + 4 * h * kBlock, x, blocks, k == 0, sums});
-      if (k + blocks * kBlock == g.a.w.cols)
-        (m == 2 ? put_tile<2> : put_tile<3>)(g.a, t, r + 4 * h, sums);
+// A part of rows [r, r + 8) times tiles [begin, end).
+inline void part_times_tiles(const Gemm& g, const std::uint16_t* part, std::int64_t r,
+                             std::int64_t k, std::int64_t blocks, std::int64_t begin,
+                             std::int64_t end) {
+  const std::int64_t cols = g.a.w.cols;
+  float* sums = g.sums;
+  for (std::int64_t i = begin; i < end; ++i) {
+    const std::int64_t t = g.tiles.begin(i), n = g.tiles.size(i);
+    const std::uint16_t* x = g.x + t * cols + k * n;
+    for (std::int64_t h = 0; h < 2 && r + 4 * h < g.a.row_end; ++h, sums += 64 * kTile) {
+      (n == 2 ? tile<2> : tile<3>)({part + 4 * h * kBlock, x, blocks, k == 0, sums});
+      if (k + blocks * kBlock == cols)
+        (n == 2 ? put_tile<2> : put_tile<3>)(g.a, t, r + 4 * h, sums);
     }
   }
 }
 
-template <Format kFormat>
-inline void pack_tokens(const Gemm& g) {
-  for (std::int64_t t = 0, m; t < g.a.tokens; t += m) {
-    m = tile_tokens(g.a.tokens - t);
-    for (std::int64_t i = 0; i < m; ++i)
-      pack_x<kFormat>(token_row(g.a, t + i), g.a.w.cols, g.x + t * g.a.w.cols + i * kBlock,
-                      m * kBlock);
-  }
-}
-
-// 4 to linear_tokens(cols) tokens.  Were all codes numbers?
+// 4 tokens or more.  Were all codes numbers?
 template <Format kFormat>
 bool many_tokens(const LinearArgs& a) {
   const std::int64_t cols = a.w.cols, fit = kLinearPanel / 2 / cols / kGroup * kGroup;
-  const bool once = a.tokens <= kTokenBlock;  // one part serves them all
+  const Groups tiles{a.tokens, kTile};
+  const std::int64_t block = block_tiles(2 * cols);
+  const bool once = tiles.count <= block;  // one part serves them all
   const std::int64_t rows = once || fit < kGroup ? kGroup : fit;
   float* sums = whole_lines(a.scratch);
   auto* panel = reinterpret_cast<std::uint16_t*>(sums + 2 * 64 * kTokenBlock);
   const std::int64_t room = once ? kGroup * kPartBlocks * kBlock : rows * cols;
-  const Gemm g{a, decoder<kFormat, true>(), sums, panel, panel + room};
+  const Gemm g{a, decoder<kFormat, true>(), tiles, sums, panel, packed<kFormat>(a, panel + room)};
   bool numbers = true;
-  pack_tokens<kFormat>(g);
   for (std::int64_t r0 = a.row_begin; r0 < a.row_end; r0 += rows)
-    for (std::int64_t t = 0, end; t < a.tokens; t = end) {
-      end = block_end(t, a.tokens);
-      for (std::int64_t r = r0; r < r0 + rows && r < a.row_end; r += kGroup) {
+    for (std::int64_t t = 0; t < tiles.count; t += block) {
+      const std::int64_t end = t + block < tiles.count ? t + block : tiles.count;
+      for (std::int64_t r = r0; r < r0 + rows && r < a.row_end; r += kGroup)
         for (std::int64_t k = 0; k < cols; k += kPartBlocks * kBlock) {
           const std::int64_t left = (cols - k) / kBlock;
           const std::int64_t blocks = left < kPartBlocks ? left : kPartBlocks;
           std::uint16_t* part = once ? panel : panel + (r - r0) * cols + k * kGroup;
           if (t == 0) numbers &= unpack_part<kFormat>(a, r, k, blocks, g.d, part);
-          part_times_tokens(g, part, r, k, blocks, t, end);
+          part_times_tiles(g, part, r, k, blocks, t, end);
         }
-      }
     }
   return numbers;
 }

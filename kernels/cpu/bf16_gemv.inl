@@ -135,14 +135,11 @@ inline void rows_times_group(const LinearArgs& a, const FewArgs& f, std::int64_t
 template <Format kFormat>
 void times_few_tokens(const LinearArgs& a) {
   const Decoder d = decoder<kFormat, false>();
-  const Groups groups{a.tokens, 3};
+  const Groups groups{a.tokens, kTile};
   const std::int64_t cols = a.w.cols, next = 4 * row_bytes(a.w);
   const std::int64_t step = kFormat == Format::kBF16 && groups.count > 1 ? 8 * kBlock : cols;
   float* sums = whole_lines(a.scratch);
-  auto* x = reinterpret_cast<std::uint16_t*>(sums + 16 * 4 * a.tokens);
-  for (std::int64_t g = 0; g < groups.count; ++g)
-    for (std::int64_t i = 0, t = groups.begin(g), n = groups.size(g); i < n; ++i)
-      pack_x<kFormat>(token_row(a, t + i), cols, x + t * cols + i * kBlock, n * kBlock);
+  const std::uint16_t* x = packed<kFormat>(a, sums + 16 * 4 * a.tokens);
   for (std::int64_t r = a.row_begin, rows; r < a.row_end; r += rows) {
     rows = a.row_end - r < 4 ? 1 : 4;
     for (std::int64_t k = 0; k < cols; k += step)

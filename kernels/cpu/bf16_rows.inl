@@ -86,34 +86,22 @@ struct Groups {
   std::int64_t size(std::int64_t g) const { return begin(g + 1) - begin(g); }
 };
 
-// The call, group after group.
+// The call, group after group; at once with tokens that are packed already.
 template <class Body>
 inline void in_blocks(const LinearArgs& a, std::int64_t most, Body&& body) {
+  if (a.prepared != nullptr) return body(a);
   const Groups groups{a.tokens, most};
   for (std::int64_t g = 0; g < groups.count; ++g)
     body(some_tokens(a, groups.begin(g), groups.begin(g + 1)));
 }
 
-// A row of x as bf16 in the order of the format, a block every `step` words.
-template <Format kFormat>
-inline void pack_x(const float* x, std::int64_t cols, std::uint16_t* out, std::int64_t step) {
-  for (std::int64_t k = 0; k < cols; k += kBlock, out += step) {
-    Words w = natural(x + k);
-    if constexpr (kFormat == Format::kFp8) w = halves(w);
-    if constexpr (kFormat == Format::kFp4) w = nibbles(w);
-    for (int j = 0; j < 4; ++j) _mm512_storeu_si512(out + 32 * j, w.v[j]);
-  }
-}
+constexpr std::int64_t kTile = 3;                         // tokens of a register tile
+constexpr std::int64_t kTokenBlock = kLinearTokenBlock;  // that stay in the second-level cache
 
-constexpr std::int64_t kTokenBlock = kLinearTokenBlock;
-
-// A tile of one token would load more than it multiplies.
-inline int tile_tokens(std::int64_t left) { return left == 4 || left <= 2 ? 2 : 3; }
-
-// The end of the block of tokens that begins at t; the last two tiles may have two tokens each.
-inline std::int64_t block_end(std::int64_t t, std::int64_t tokens) {
-  const std::int64_t end = t + kTokenBlock;
-  return end >= tokens ? tokens : tokens - end == 1 ? end - 3 : end;
+// Tiles of a block, whose packed tokens have `bytes` each.
+inline std::int64_t block_tiles(std::int64_t bytes) {
+  const std::int64_t fit = (std::int64_t{384} << 10) / bytes / kTile;
+  return fit < 2 ? 2 : fit < kTokenBlock / kTile ? fit : kTokenBlock / kTile;
 }
 
 inline __m512 dot(__m512 sum, __m512i a, __m512i b) {

@@ -6,6 +6,7 @@ constexpr std::int64_t kPartBlocks = 2048 / kInt8Block;
 
 struct Gemm {
   const LinearArgs& a;
+  Groups tiles;
   PackedX x;
   float* sums;          // of a group of rows and a block of tokens: 64 for each half and token
   std::uint8_t* panel;  // [rows / 8][blocks][8][kInt8Block]
@@ -146,37 +147,32 @@ void tile(const Gemm& g, Part w, std::int64_t half, std::int64_t r, std::int64_t
     for (int j = 0; j < kT; ++j) _mm512_storeu_ps(rest + 16 * (i * kT + j), sum[i][j]);
 }
 
-// A part of rows [r, r + 8) times tokens [t0, t1).
-inline void part_times_tokens(const Gemm& g, Part part, std::int64_t r, std::int64_t k,
-                              std::int64_t end, std::int64_t t0, std::int64_t t1) {
-  for (std::int64_t t = t0, m; t < t1; t += m) {
-    m = tile_tokens(g.a.tokens - t);
-    for (std::int64_t h = 0; h < 2 && r + 4 * h < g.a.row_end; ++h)
-      (m == 2 ? tile<2> : tile<3>)(g, part, h, r + 4 * h, k, end, t,
-                                   g.sums + 64 * (h * (t1 - t0) + t - t0));
-  }
+// A part of rows [r, r + 8) times tiles [first, last).
+inline void part_times_tiles(const Gemm& g, Part part, std::int64_t r, std::int64_t k,
+                             std::int64_t end, std::int64_t first, std::int64_t last) {
+  float* sums = g.sums;
+  for (std::int64_t i = first; i < last; ++i)
+    for (std::int64_t h = 0; h < 2 && r + 4 * h < g.a.row_end; ++h, sums += 64 * kTile)
+      (g.tiles.size(i) == 2 ? tile<2> : tile<3>)(g, part, h, r + 4 * h, k, end, g.tiles.begin(i),
+                                                 sums);
 }
 
-// 4 to linear_int8_tokens(cols) tokens.
+// 4 tokens or more; `rows`: of a panel.
 template <Format kFormat>
 inline void many(const Gemm& g, std::int64_t rows) {
-  for (std::int64_t t = 0, m; t < g.a.tokens; t += m) {
-    m = tile_tokens(g.a.tokens - t);
-    pack_tile<kFormat>(g.a, g.x, t, t + m);
-  }
   const LinearArgs& a = g.a;
-  const std::int64_t cols = a.w.cols, step = kPartBlocks * kInt8Block;
-  const bool once = a.tokens <= kTokenBlock;  // one part serves them all
+  const std::int64_t cols = a.w.cols, step = kPartBlocks * kInt8Block, block = block_tiles(cols);
+  const bool once = g.tiles.count <= block;  // one part serves them all
   for (std::int64_t r0 = a.row_begin; r0 < a.row_end; r0 += rows)
-    for (std::int64_t t = 0, t1; t < a.tokens; t = t1) {
-      t1 = block_end(t, a.tokens);
+    for (std::int64_t t = 0; t < g.tiles.count; t += block) {
+      const std::int64_t last = t + block < g.tiles.count ? t + block : g.tiles.count;
       for (std::int64_t r = r0; r < r0 + rows && r < a.row_end; r += kGroup)
         for (std::int64_t k = 0; k < cols; k += step) {
           const std::int64_t end = k + step < cols ? k + step : cols;
           const std::int64_t at = once ? 0 : (r - r0) * g.x.blocks / kGroup + k / kInt8Block;
           const Part part{g.panel + at * kGroup * kInt8Block, g.unit + at * kGroup};
           if (t == 0) unpack_part<kFormat>(a, r, k, end, part);
-          part_times_tokens(g, part, r, k, end, t, t1);
+          part_times_tiles(g, part, r, k, end, t, last);
         }
     }
 }

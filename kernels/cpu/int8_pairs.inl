@@ -8,7 +8,7 @@ constexpr std::int64_t kPairRows = 16, kPairTokens = 12;
 
 struct Pairs {
   const LinearArgs& a;
-  PackedX x;            // in groups of up to six tokens
+  PackedX x;            // in tiles of up to six tokens
   std::uint8_t* table;  // [kPairRows][blocks][kStrips / 4][16], see BlockCodes
   float* unit;          // [kPairRows / 2][blocks][2]
   bool near[kPairRows / 2];
@@ -156,15 +156,12 @@ inline void rows_times_group(const Pairs& g, std::int64_t r, std::int64_t rows, 
 }
 
 inline bool pairs_fit(const LinearArgs& a) {
-  return a.tokens <= kPairTokens && a.w.cols % (2 * kInt8Block) == 0;
+  return a.w.format == Format::kFp4 && a.tokens <= kPairTokens && a.w.cols % (2 * kInt8Block) == 0;
 }
 
-inline void pairs(Pairs g) {
+inline void pairs(Pairs g, const Groups& groups) {
   const LinearArgs& a = g.a;
   g.unit = reinterpret_cast<float*>(g.table + kPairRows * g.x.blocks * 4 * kStrips);
-  const Groups groups{a.tokens, 6};
-  for (std::int64_t i = 0; i < groups.count; ++i)
-    pack_tile<Format::kFp4>(a, g.x, groups.begin(i), groups.begin(i + 1));
   for (std::int64_t r = a.row_begin, rows; r < a.row_end; r += rows) {
     rows = a.row_end - r < kPairRows ? a.row_end - r : kPairRows;
     find_tables(g, r, rows);

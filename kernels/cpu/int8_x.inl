@@ -1,11 +1,11 @@
 // Activations to int8, for the VNNI kernels.
 //
-// Tokens are packed in tiles of up to three, or groups of up to six; within one block by block, a
+// Tokens are packed in tiles of up to three, or six for int8_pairs.inl; within one block by block, a
 // token after the other, columns in the order of int8_codes.inl.  Each (block, token) has its scale
 // and, since weights are held as 128 + q, 16 sums to begin with: -128 times the bytes that vpdpbusd
 // adds up in a lane.
 
-constexpr std::int64_t kInt8Few = 3;  // tokens of a tile
+constexpr std::int64_t kPairTile = 6;
 
 struct PackedX {
   std::int8_t* x;
@@ -13,6 +13,14 @@ struct PackedX {
   float* scale;
   std::int64_t cols, blocks;
 };
+
+// Where they lie, from `at` on.
+inline PackedX packed_x(const LinearArgs& a, void* at) {
+  const std::int64_t blocks = (a.w.cols + kInt8Block - 1) / kInt8Block;
+  auto* x = static_cast<std::int8_t*>(at);
+  auto* first = reinterpret_cast<std::int32_t*>(x + a.tokens * a.w.cols);
+  return {x, first, reinterpret_cast<float*>(first + 16 * a.tokens * blocks), a.w.cols, blocks};
+}
 
 inline int strips_of(std::int64_t cols, std::int64_t k) {
   return static_cast<int>((cols - k < kInt8Block ? cols - k : kInt8Block) / 128);
@@ -73,7 +81,7 @@ inline void pack_block(const float* x, int strips, std::int8_t* out, std::int32_
   _mm512_storeu_si512(first, _mm512_sub_epi32(_mm512_setzero_si512(), sum));
 }
 
-// Tokens [begin, end), one tile or group.
+// Tokens [begin, end), one tile.
 template <Format kFormat>
 inline void pack_tile(const LinearArgs& a, const PackedX& p, std::int64_t begin, std::int64_t end) {
   const std::int64_t m = end - begin;
@@ -84,4 +92,12 @@ inline void pack_tile(const LinearArgs& a, const PackedX& p, std::int64_t begin,
                         p.x + begin * p.cols + b * m * kInt8Block + i * 128 * strips,
                         p.first + 16 * at, p.scale + at);
   }
+}
+
+// Tiles [begin, end).
+template <Format kFormat>
+inline void pack_tiles(const LinearArgs& a, const Groups& tiles, std::int64_t begin,
+                       std::int64_t end, const PackedX& p) {
+  for (std::int64_t g = begin; g < end; ++g)
+    pack_tile<kFormat>(a, p, tiles.begin(g), tiles.begin(g + 1));
 }

@@ -22,6 +22,8 @@ V4I_KERNELS(avx512)
 V4I_KERNELS(avx512bf16)  // and VBMI, VNNI
 namespace avx512bf16 {
 void linear_int8(const LinearArgs& a);
+void prepare(const LinearArgs& a, int part, int parts, void* out);
+void prepare_int8(const LinearArgs& a, int part, int parts, void* out);
 }
 #elif defined(__aarch64__)
 V4I_KERNELS(neon)

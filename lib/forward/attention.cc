@@ -128,32 +128,38 @@ void attend(Pass& p, const model::Attention& a, const model::LayerPlan& plan, in
 void project_out(Pass& p, const model::Attention& a) {
   Workspace& w = p.w;
   const model::Config& c = p.config;
-  // A piece packs the tokens for itself: of many, pieces as large as keep all threads busy.
-  constexpr std::int64_t kFew = 128;
-  const bool whole = p.n() >= kFew && c.o_groups % p.pool.size() == 0;
-  const std::int64_t piece = whole ? c.o_lora : std::min(kFew, c.o_lora);
   const std::int64_t heads = c.heads * c.head_dim, width = heads / c.o_groups;
-  const std::int64_t rows = c.o_groups * c.o_lora, parts = (c.o_lora + piece - 1) / piece;
-  p.pool.run(c.o_groups * parts, [&](std::int64_t begin, std::int64_t end, int thread) {
-    float* scratch = w.threads[static_cast<std::size_t>(thread)].linear.data();
-    for (std::int64_t u = begin; u < end; ++u) {
-      const std::int64_t g = u / parts, r = u % parts * piece;
-      multiply(p, a.wo_a,
-               {{},
-                g * c.o_lora + r,
-                g * c.o_lora + std::min(r + piece, c.o_lora),
-                w.wide.data() + g * width,
-                heads,
-                nullptr,
-                w.z.data(),
-                rows,
-                p.n(),
-                p.native,
-                scratch,
-                0,
-                p.native});
-    }
-  });
+  const std::int64_t rows = c.o_groups * c.o_lora;
+  const auto args = [&](std::int64_t group) {
+    return kernels::LinearArgs{weight_of(a.wo_a),
+                               group * c.o_lora,
+                               (group + 1) * c.o_lora,
+                               w.wide.data() + group * width,
+                               heads,
+                               nullptr,
+                               w.z.data(),
+                               rows,
+                               p.n(),
+                               p.native,
+                               nullptr,
+                               0,
+                               p.native};
+  };
+  if (p.preparing(args(0), p.n()) != nullptr) {
+    for (std::int64_t g = 0; g < c.o_groups; ++g) multiply_rows(p, a.wo_a, args(g));
+  } else {
+    constexpr std::int64_t kPiece = 128;
+    const std::int64_t parts = (c.o_lora + kPiece - 1) / kPiece;
+    p.pool.run(c.o_groups * parts, [&](std::int64_t begin, std::int64_t end, int thread) {
+      for (std::int64_t u = begin; u < end; ++u) {
+        kernels::LinearArgs part = args(u / parts);
+        part.row_begin += u % parts * kPiece;
+        part.row_end = std::min(part.row_begin + kPiece, part.row_end);
+        part.scratch = w.threads[static_cast<std::size_t>(thread)].linear.data();
+        multiply(p, a.wo_a, part);
+      }
+    });
+  }
   p.model.set_passed(a.wo_a);
   const float* z = quantised(p, w.z.data(), p.n(), rows, w.zq.data());
   linear(p, a.wo_b, z, rows, p.n(), w.out.data(), c.width, true);

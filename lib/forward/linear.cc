@@ -15,6 +15,17 @@ namespace {
 constexpr std::int64_t kCheckBytes = 512 << 10;
 constexpr std::int64_t kCheckRows = 8 * kernels::kLinearRows;
 
+// Tokens from which on packing them is shared: for fewer it takes less than waiting for the others.
+constexpr std::int64_t kPrepareTokens = 16;
+constexpr int kPreparers = 4;            // pieces of that for each thread
+constexpr std::int64_t kPieceRows = 32;  // rows of a piece are a multiple of this
+
+// Sixteen pieces or so for each thread, that none waits long for another.
+std::int64_t piece_rows(std::int64_t rows, std::int64_t multiple, int threads) {
+  const std::int64_t pieces = 16 * threads;
+  return std::max<std::int64_t>((rows + pieces * multiple - 1) / (pieces * multiple), 1) * multiple;
+}
+
 kernels::Format format_of(model::WeightFormat f) {
   switch (f) {
     case model::WeightFormat::kF32:
@@ -27,6 +38,10 @@ kernels::Format format_of(model::WeightFormat f) {
       return kernels::Format::kFp4;
   }
   return kernels::Format::kF32;
+}
+
+bool has_codes(const kernels::LinearArgs& a) {
+  return a.w.format == kernels::Format::kFp8 || a.w.format == kernels::Format::kFp4;
 }
 
 bool all_finite(const kernels::LinearArgs& a) {
@@ -69,11 +84,14 @@ void Pass::round(float* x, std::int64_t count) const {
 }
 
 void Pass::product(const kernels::LinearArgs& a) const {
-  const bool codes = a.w.format == kernels::Format::kFp8 || a.w.format == kernels::Format::kFp4;
-  if (int8 && codes)
-    kernels.linear_int8(a);
-  else
-    kernels.linear(a);
+  (int8 && has_codes(a) ? kernels.linear_int8 : kernels.linear)(a);
+}
+
+decltype(kernels::KernelTable::prepare) Pass::preparing(const kernels::LinearArgs& a,
+                                                        std::int64_t sharing) const {
+  const bool words = a.w.format != kernels::Format::kF32;
+  if (!native || !words || sharing < kPrepareTokens) return nullptr;
+  return int8 && has_codes(a) ? kernels.prepare_int8 : kernels.prepare;
 }
 
 kernels::Weight weight_of(const model::Linear& w) {
@@ -96,18 +114,55 @@ void multiply(const Pass& p, const model::Linear& w, kernels::LinearArgs a) {
   }
 }
 
+void prepare(Pass& p, kernels::LinearArgs& a) {
+  const auto make = p.preparing(a, a.tokens);
+  if (make == nullptr) return;
+  std::byte* out = p.w.prepared.data();
+  const int parts = kPreparers * p.pool.size();
+  p.pool.share(parts, [&](std::int64_t i, int) { make(a, static_cast<int>(i), parts, out); });
+  a.prepared = out;
+}
+
+void multiply_rows(Pass& p, const model::Linear& w, kernels::LinearArgs a) {
+  const std::int64_t begin = a.row_begin, end = a.row_end;
+  const auto rows = [&](std::int64_t first, std::int64_t last, int thread) {
+    kernels::LinearArgs part = a;
+    part.row_begin = first;
+    part.row_end = std::min(last, end);
+    part.scratch = p.w.threads[static_cast<std::size_t>(thread)].linear.data();
+    multiply(p, w, part);
+  };
+  a.w = weight_of(w);
+  prepare(p, a);
+  if (a.prepared == nullptr) {
+    constexpr std::int64_t kRows = kernels::kLinearRows;
+    return p.pool.run((end - begin + kRows - 1) / kRows,
+                      [&](std::int64_t first, std::int64_t last, int thread) {
+                        rows(begin + first * kRows, begin + last * kRows, thread);
+                      });
+  }
+  const std::int64_t piece = piece_rows(end - begin, kPieceRows, p.pool.size());
+  p.pool.share((end - begin + piece - 1) / piece, [&](std::int64_t i, int thread) {
+    rows(begin + i * piece, begin + (i + 1) * piece, thread);
+  });
+}
+
 void linear(Pass& p, const model::Linear& w, const float* x, std::int64_t x_stride, std::int64_t n,
             float* y, std::int64_t y_stride, bool round) {
-  constexpr std::int64_t kRows = kernels::kLinearRows;
-  const kernels::LinearArgs args{
-      {}, 0, 0, x, x_stride, nullptr, y, y_stride, n, round && p.native, nullptr, 0, p.native};
-  p.pool.run((w.rows + kRows - 1) / kRows, [&](std::int64_t begin, std::int64_t end, int thread) {
-    kernels::LinearArgs a = args;
-    a.row_begin = begin * kRows;
-    a.row_end = std::min(end * kRows, w.rows);
-    a.scratch = p.w.threads[static_cast<std::size_t>(thread)].linear.data();
-    multiply(p, w, a);
-  });
+  multiply_rows(p, w,
+                {{},
+                 0,
+                 w.rows,
+                 x,
+                 x_stride,
+                 nullptr,
+                 y,
+                 y_stride,
+                 n,
+                 round && p.native,
+                 nullptr,
+                 0,
+                 p.native});
   p.model.set_passed(w);
 }
 

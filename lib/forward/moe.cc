@@ -14,10 +14,10 @@ namespace v4i::forward {
 namespace {
 
 // Rows in one piece of work.  Few pieces pack their tokens less often, many keep all threads busy:
-// at least four pieces a thread where the rows allow it.
+// at least eight pieces a thread where the rows allow it.
 std::int64_t piece_rows(std::int64_t rows, std::int64_t least, std::int64_t most,
                         std::int64_t groups, int threads) {
-  const std::int64_t wanted = std::max<std::int64_t>(1, (4 * threads + groups - 1) / groups);
+  const std::int64_t wanted = std::max<std::int64_t>(1, (8 * threads + groups - 1) / groups);
   const std::int64_t even = (rows / wanted + least - 1) / least * least;
   return std::clamp(even, least, std::max(least, most / least * least));
 }
@@ -88,17 +88,62 @@ struct Group {
   std::int64_t begin, end;
   const std::int32_t* token;  // of each slot; null: slot i is token i
   const float* weight;        // of each slot; null: 1
+  const void* prepared_x = nullptr;
+  const void* prepared_gate = nullptr;
+
+  std::int64_t size() const { return end - begin; }
 };
+
+kernels::LinearArgs up_args(const Pass& p, const Group& g, const float* x) {
+  const model::Config& c = p.config;
+  kernels::LinearArgs a{weight_of(g.expert->w1),
+                        0,
+                        c.expert_width,
+                        x,
+                        c.width,
+                        g.token,
+                        nullptr,
+                        0,
+                        g.size(),
+                        p.native,
+                        nullptr,
+                        0,
+                        p.native};
+  a.prepared = g.prepared_x;
+  return a;
+}
+
+kernels::LinearArgs down_args(const Pass& p, const Group& g) {
+  const model::Config& c = p.config;
+  kernels::LinearArgs a{weight_of(g.expert->w2),
+                        0,
+                        c.width,
+                        p.w.wide.data() + g.begin * c.expert_width,
+                        c.expert_width,
+                        nullptr,
+                        nullptr,
+                        0,
+                        g.size(),
+                        p.native,
+                        nullptr,
+                        0,
+                        p.native};
+  a.prepared = g.prepared_gate;
+  return a;
+}
 
 // gate <- quantised(silu(w1 x) * (w3 x) * weight), rows [r0, r1).
 void up_rows(Pass& p, const Group& g, const float* x, std::int64_t r0, std::int64_t r1,
              ThreadScratch& scratch) {
   const model::Config& c = p.config;
-  const std::int64_t width = c.expert_width, n = g.end - g.begin, rows = r1 - r0;
+  const std::int64_t width = c.expert_width, n = g.size(), rows = r1 - r0;
   float* gate = p.w.wide.data() + g.begin * width;
-  kernels::LinearArgs args{
-      {}, r0,      r1, x, c.width, g.token, gate, width, n, p.native, scratch.linear.data(),
-      0,  p.native};
+  kernels::LinearArgs args = up_args(p, g, x);
+  args.row_begin = r0;
+  args.row_end = r1;
+  args.scratch = scratch.linear.data();
+  args.y = gate;
+  args.y_stride = width;
   multiply(p, g.expert->w1, args);
   args.y = scratch.part.data();
   args.y_stride = rows;
@@ -114,24 +159,16 @@ void up_rows(Pass& p, const Group& g, const float* x, std::int64_t r0, std::int6
 
 // out[token, r0..r1) += w2 gate.
 void down_rows(Pass& p, const Group& g, std::int64_t r0, std::int64_t r1, ThreadScratch& scratch) {
-  const model::Config& c = p.config;
-  const std::int64_t n = g.end - g.begin, rows = r1 - r0;
-  multiply(p, g.expert->w2,
-           {{},
-            r0,
-            r1,
-            p.w.wide.data() + g.begin * c.expert_width,
-            c.expert_width,
-            nullptr,
-            scratch.part.data(),
-            rows,
-            n,
-            p.native,
-            scratch.linear.data(),
-            r0,
-            p.native});
+  const std::int64_t n = g.size(), rows = r1 - r0;
+  kernels::LinearArgs args = down_args(p, g);
+  args.row_begin = args.y_begin = r0;
+  args.row_end = r1;
+  args.scratch = scratch.linear.data();
+  args.y = scratch.part.data();
+  args.y_stride = rows;
+  multiply(p, g.expert->w2, args);
   for (std::int64_t i = 0; i < n; ++i) {
-    float* out = p.w.out.data() + (g.token != nullptr ? g.token[i] : i) * c.width;
+    float* out = p.w.out.data() + (g.token != nullptr ? g.token[i] : i) * p.config.width;
     for (std::int64_t r = 0; r < rows; ++r) out[r0 + r] += scratch.part[std::size_t(i * rows + r)];
   }
 }
@@ -141,6 +178,24 @@ Group routed_group(const Pass& p, const model::Moe& m, std::int64_t i) {
   const auto e = std::size_t(w.active[std::size_t(i)]);
   const std::int64_t begin = w.expert_begin[e], end = w.expert_begin[e + 1];
   return {&m.experts[e], begin, end, w.slot_token.data() + begin, w.slot_weight.data() + begin};
+}
+
+std::byte* gate_room(const Pass& p, const Group& g) {
+  return p.w.prepared.data() + kernels::linear_prepared_bytes(p.config.expert_width, g.begin);
+}
+
+// The gates of `count` groups for w2, side by side in w.prepared; false: there is no such form.
+template <class GroupOf>
+bool prepare_gates(Pass& p, std::int64_t count, GroupOf group_of) {
+  const auto make = p.preparing(down_args(p, group_of(0)), p.n());
+  if (make == nullptr) return false;
+  // Groups of few tokens are a part each.
+  const int parts = count >= 4 * p.pool.size() ? 1 : 4 * p.pool.size();
+  p.pool.share(count * parts, [&](std::int64_t u, int) {
+    const Group g = group_of(u / parts);
+    make(down_args(p, g), static_cast<int>(u % parts), parts, gate_room(p, g));
+  });
+  return true;
 }
 
 // `count` groups through gate and up, then added to out in order.
@@ -157,11 +212,15 @@ void run_groups(Pass& p, std::int64_t count, const float* x, GroupOf group_of) {
     up_rows(p, group_of(u / ups), x, r, std::min(r + up_block, c.expert_width),
             p.w.threads[std::size_t(thread)]);
   });
+  const bool prepared = prepare_gates(p, count, group_of);
   const std::int64_t rows = piece_rows(c.width, 64, most, 1, p.pool.size());
   p.pool.share((c.width + rows - 1) / rows, [&](std::int64_t u, int thread) {
-    for (std::int64_t i = 0; i < count; ++i)
-      down_rows(p, group_of(i), u * rows, std::min((u + 1) * rows, c.width),
+    for (std::int64_t i = 0; i < count; ++i) {
+      Group g = group_of(i);
+      if (prepared) g.prepared_gate = gate_room(p, g);
+      down_rows(p, g, u * rows, std::min((u + 1) * rows, c.width),
                 p.w.threads[std::size_t(thread)]);
+    }
   });
   for (std::int64_t i = 0; i < count; ++i) {
     const model::Expert& e = *group_of(i).expert;
@@ -186,7 +245,10 @@ void moe(Pass& p, const model::Moe& m, const model::LayerPlan& plan) {
   run_groups(p, active, x, [&](std::int64_t i) { return routed_group(p, m, i); });
   p.mark(model::Part::kRouted);
   if (c.shared_experts > 0) {
-    const Group all{&m.shared, 0, p.n(), nullptr, nullptr};
+    Group all{&m.shared, 0, p.n(), nullptr, nullptr};
+    kernels::LinearArgs args = up_args(p, all, x);
+    prepare(p, args);
+    all.prepared_x = args.prepared;
     run_groups(p, 1, x, [&](std::int64_t) { return all; });
   }
   p.round(w.out.data(), p.n() * c.width);

@@ -59,7 +59,11 @@ struct Pass {
   void round(float* x, std::int64_t count) const;      // to bf16 in native
   bool fp8_inputs() const { return native && !int8; }  // of fp8 and fp4 products
   void product(const kernels::LinearArgs& a) const;    // on this thread
-  void mark(model::Part part) const {                  // the work since the last mark was `part`
+  // The kernels' prepare for a call's weights; null where threads had better do it each for itself.
+  // `tokens`: of all the calls that share this work.
+  decltype(kernels::KernelTable::prepare) preparing(const kernels::LinearArgs& a,
+                                                    std::int64_t tokens) const;
+  void mark(model::Part part) const {  // the work since the last mark was `part`
     if (profile != nullptr) profile->mark(part);
   }
 };
@@ -69,6 +73,10 @@ kernels::Weight weight_of(const model::Linear& w);
 // Some rows of W x, which `a` describes but for W.  Weights that were never read before are
 // checked first.  Whoever has multiplied all rows says so to the model: set_passed().
 void multiply(const Pass& p, const model::Linear& w, kernels::LinearArgs a);
+// The tokens of `a`, which has its weights, ready for all threads in w.prepared.
+void prepare(Pass& p, kernels::LinearArgs& a);
+// All rows of `a`, by all threads.
+void multiply_rows(Pass& p, const model::Linear& w, kernels::LinearArgs a);
 // y[t, :] = W x[t, :] for the first `n` rows of x.
 void linear(Pass& p, const model::Linear& w, const float* x, std::int64_t x_stride, std::int64_t n,
             float* y, std::int64_t y_stride, bool round);

@@ -64,6 +64,8 @@ Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int6
   take(slot_weight, slots);
   take(expert_begin, c.experts + 1);
   take(active, c.experts);
+  take(prepared, std::max(kernels::linear_prepared_bytes(widest_input(c), n),
+                          kernels::linear_prepared_bytes(c.expert_width, std::max(slots, n))));
   take(head_logits, kHeadTokens * c.vocab);
 
   // Whole blocks of keys, at least one.

@@ -63,6 +63,7 @@ struct Workspace {
   Buffer<std::int32_t> expert_begin;  // [E + 1] into the slots
   Buffer<std::int32_t> active;        // [E] experts that have tokens, rising
   Buffer<float> head_x;               // [D]
+  Buffer<std::byte> prepared;         // the tokens of a product as the kernels want them
   Buffer<float> head_logits;          // [kHeadTokens, V]
   std::vector<ThreadScratch> threads;
 
