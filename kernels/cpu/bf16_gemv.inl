@@ -130,27 +130,35 @@ inline void rows_times_group(const LinearArgs& a, const FewArgs& f, std::int64_t
   if (n == 3) rows_times_few<kFormat, kRows, 3>(a, f, d);
 }
 
-// bf16 rows are taken part by part: with their tokens parts of four stay in the nearest cache while
-// one group of tokens follows the other.
+// Rows [r, end), columns [k, k + step) times a group of tokens.
+template <Format kFormat>
+inline void rows_times_group(const LinearArgs& a, FewArgs f, std::int64_t end, std::int64_t n,
+                             const Decoder& d) {
+  for (; f.r + 4 <= end; f.r += 4) rows_times_group<kFormat, 4>(a, f, n, d);
+  for (; f.r < end; ++f.r) rows_times_group<kFormat, 1>(a, f, n, d);
+}
+
+// A group of tokens stays in the nearest cache while rows pass by, which it shares them with the
+// next.  bf16 rows are larger: they are taken part by part, four of them at a time.
 template <Format kFormat>
 void times_few_tokens(const LinearArgs& a) {
+  constexpr bool kParts = kFormat == Format::kBF16;
   const Decoder d = decoder<kFormat, false>();
   const Groups groups{a.tokens, kTile};
-  const std::int64_t cols = a.w.cols, next = 4 * row_bytes(a.w);
-  const std::int64_t step = kFormat == Format::kBF16 && groups.count > 1 ? 8 * kBlock : cols;
+  const bool one = groups.count == 1;
+  const std::int64_t cols = a.w.cols, step = kParts && !one ? 8 * kBlock : cols;
+  const std::int64_t most = kParts || one ? 4 : 16, next = most * row_bytes(a.w);
   float* sums = whole_lines(a.scratch);
   const std::uint16_t* x = packed<kFormat>(a, sums + 16 * 4 * a.tokens);
   for (std::int64_t r = a.row_begin, rows; r < a.row_end; r += rows) {
-    rows = a.row_end - r < 4 ? 1 : 4;
+    const std::int64_t left = a.row_end - r;
+    rows = left < 4 ? 1 : left < most ? left / 4 * 4 : most;
     for (std::int64_t k = 0; k < cols; k += step)
       for (std::int64_t g = 0; g < groups.count; ++g) {
         const std::int64_t t = groups.begin(g), end = k + step < cols ? k + step : cols;
-        const FewArgs f{
-            t, r, k, end, next > kAhead ? next : kAhead, x + t * cols, sums + 16 * 4 * t};
-        if (rows == 4)
-          rows_times_group<kFormat, 4>(a, f, groups.size(g), d);
-        else
-          rows_times_group<kFormat, 1>(a, f, groups.size(g), d);
+        const std::int64_t ahead = next > kAhead ? next : kAhead;
+        rows_times_group<kFormat>(a, {t, r, k, end, ahead, x + t * cols, sums + 16 * 4 * t},
+                                  r + rows, groups.size(g), d);
       }
   }
 }
