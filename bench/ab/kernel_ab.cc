@@ -55,6 +55,7 @@ struct Shape {
 constexpr Shape kShapes[] = {
     {"expert_6", Format::kFp4, 2048, 4096, 6, 12, false},
     {"expert_12", Format::kFp4, 2048, 4096, 12, 12, false},
+    {"expert_18", Format::kFp4, 2048, 4096, 18, 12, false},
     {"expert_24", Format::kFp4, 2048, 4096, 24, 8, false},
     {"expert_down_12", Format::kFp4, 4096, 2048, 12, 12, false},
     {"expert_int8_12", Format::kFp4, 2048, 4096, 12, 12, true},

@@ -119,7 +119,7 @@ inline void rows_times_few(const LinearArgs& a, const FewArgs& f, const Decoder&
 // Tokens up to which weights are decoded once more for every three of them rather than put in a
 // panel: stores take turns with products, decoding hardly does (bench/linear_bench).
 constexpr std::int64_t few_tokens(Format f) {
-  return f == Format::kFp8 ? 6 : f == Format::kFp4 ? 12 : 24;
+  return f == Format::kFp8 ? 6 : f == Format::kFp4 ? 18 : 24;
 }
 
 template <Format kFormat, int kRows>
