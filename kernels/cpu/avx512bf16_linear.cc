@@ -62,8 +62,8 @@ void linear_of(const LinearArgs& a) {
   in_blocks(a, linear_tokens(a.w.cols), [](const LinearArgs& part) {
     if (part.tokens <= few_tokens(kFormat))
       times_few_tokens<kFormat>(part);
-    else if (!many_tokens<kFormat>(part))
-      mark_bad_rows(part);
+    else
+      many_tokens<kFormat>(part);
   });
   if constexpr (kFormat != Format::kBF16) other_rows(a, [&](std::int64_t r) { in_float32(a, r); });
 }

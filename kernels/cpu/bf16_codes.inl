@@ -48,27 +48,23 @@ inline __m512i four_scales(const std::uint8_t* s, __m512i spread) {
 // Scales in the exponent of words: a table lifted by 2^64, of which (64 - scale) is subtracted
 // but never below zero, so that zero stays zero.  Scales are within 2^+-60 here (plain_rows).
 constexpr int kLift = 64 << 7;
-constexpr Fp8Tables kFp8Lifted = make_fp8_tables(kLift);
 
 // Saturating subtraction would take a unit that dot products need; these two do not.
 inline __m512i dropped(__m512i w, __m512i drop) {
   return _mm512_sub_epi16(_mm512_max_epu16(w, drop), drop);
 }
 
-inline __m512i fp8_drop(std::uint8_t scale) {
-  return _mm512_set1_epi16(static_cast<short>((127 + 64 - scale) * 128));
-}
+// fp8: of the exponent's eight bits the lowest lies in the low bytes, of which there are tables with
+// and without it; from the high bytes the rest is subtracted.
+constexpr Fp8Tables kFp8Lifted[2] = {make_fp8_tables(kLift), make_fp8_tables(kLift - (1 << 7))};
 
-// 64 codes with their scale to the registers 2 h and 2 h + 1.  Signs come last: the lift would make
-// a number of -0.
-inline void scaled_fp8(__m512i v, const Fp8Decoder& lifted, __m512i drop, __m512i* out) {
-  const __m512i sign = _mm512_set1_epi16(short(0x8000));
-  const __m512i low = _mm512_permutex2var_epi8(lifted.low[0], v, lifted.low[1]);
-  const __m512i high = _mm512_permutex2var_epi8(lifted.high[0], v, lifted.high[1]);
-  out[0] = _mm512_ternarylogic_epi32(dropped(_mm512_unpacklo_epi8(low, high), drop),
-                                     _mm512_unpacklo_epi8(v, v), sign, 0xf8);
-  out[1] = _mm512_ternarylogic_epi32(dropped(_mm512_unpackhi_epi8(low, high), drop),
-                                     _mm512_unpackhi_epi8(v, v), sign, 0xf8);
+inline Fp8Decoder scaled_fp8(std::uint8_t scale) {
+  const int drop = 127 + 64 - scale;
+  Fp8Decoder d = fp8_decoder(kFp8Lifted[drop & 1]);
+  const __m512i high = _mm512_set1_epi8(static_cast<char>(drop >> 1));
+  for (__m512i& v : d.high) v = _mm512_sub_epi8(_mm512_max_epu8(v, high), high);
+  d.high[1] = _mm512_mask_mov_epi8(d.high[1], std::uint64_t{1} << 63, _mm512_set1_epi8(0x7f));
+  return d;
 }
 
 // ---- x --------------------------------------------------------------------------

@@ -85,9 +85,9 @@ inline void part_times_tiles(const Gemm& g, const std::uint16_t* part, std::int6
   }
 }
 
-// 4 tokens or more.  Were all codes numbers?
+// 4 tokens or more.
 template <Format kFormat>
-bool many_tokens(const LinearArgs& a) {
+void many_tokens(const LinearArgs& a) {
   const std::int64_t cols = a.w.cols, fit = kLinearPanel / 2 / cols / kGroup * kGroup;
   const Groups tiles{a.tokens, kTile};
   const std::int64_t block = block_tiles(2 * cols);
@@ -97,7 +97,6 @@ bool many_tokens(const LinearArgs& a) {
   auto* panel = reinterpret_cast<std::uint16_t*>(sums + 2 * 64 * kTokenBlock);
   const std::int64_t room = once ? kGroup * kPartBlocks * kBlock : rows * cols;
   const Gemm g{a, decoder<kFormat, true>(), tiles, sums, panel, packed<kFormat>(a, panel + room)};
-  bool numbers = true;
   for (std::int64_t r0 = a.row_begin; r0 < a.row_end; r0 += rows)
     for (std::int64_t t = 0; t < tiles.count; t += block) {
       const std::int64_t end = t + block < tiles.count ? t + block : tiles.count;
@@ -106,9 +105,8 @@ bool many_tokens(const LinearArgs& a) {
           const std::int64_t left = (cols - k) / kBlock;
           const std::int64_t blocks = left < kPartBlocks ? left : kPartBlocks;
           std::uint16_t* part = once ? panel : panel + (r - r0) * cols + k * kGroup;
-          if (t == 0) numbers &= unpack_part<kFormat>(a, r, k, blocks, g.d, part);
+          if (t == 0) unpack_part<kFormat>(a, r, k, blocks, g.d, part);
           part_times_tiles(g, part, r, k, blocks, t, end);
         }
     }
-  return numbers;
 }

@@ -11,12 +11,12 @@ struct Decoder {
   Fp8Decoder fp8;
 };
 
-// With kScaled, words come lifted: see kLift.
+// With kScaled, words of fp4 come lifted: see kLift; those of fp8 have a table for each scale.
 template <Format kFormat, bool kScaled>
 inline Decoder decoder() {
   Decoder d{};
   if constexpr (kFormat == Format::kFp4) d = {fp4_table(kScaled ? kLift : 0), spread_scales(), {}};
-  if constexpr (kFormat == Format::kFp8) d.fp8 = fp8_decoder(kScaled ? kFp8Lifted : kFp8Tables);
+  if constexpr (kFormat == Format::kFp8 && !kScaled) d.fp8 = fp8_decoder(kFp8Tables);
   return d;
 }
 

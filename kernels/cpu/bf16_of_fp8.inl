@@ -24,10 +24,12 @@ constexpr std::uint16_t bf16_of_e4m3(int c) {
   return static_cast<std::uint16_t>((e - 7 + 127) << 7 | m << 4);
 }
 
-// `lift` is added to the words that are not zero.
+// `lift` is added to the words of numbers that are not zero.
 constexpr Fp8Tables make_fp8_tables(int lift) {
   Fp8Tables t{};
-  for (int c = 1; c < 128; ++c) {
+  t.low[127] = bf16_of_e4m3(127) & 255;
+  t.high[127] = bf16_of_e4m3(127) >> 8;
+  for (int c = 1; c < 127; ++c) {
     t.low[c] = static_cast<std::uint8_t>((bf16_of_e4m3(c) + lift) & 255);
     t.high[c] = static_cast<std::uint8_t>((bf16_of_e4m3(c) + lift) >> 8);
   }

@@ -13,12 +13,11 @@ inline __m512i fp4_drop(const std::uint8_t* s) {
   return _mm512_slli_epi16(_mm512_sub_epi16(_mm512_set1_epi16(127 + 64), scale), 7);
 }
 
-// Columns [k, k + 128) of a row, in the order of the format.  The same columns eight rows on are
-// asked for: they come while these meet their tokens.
-// `most`: the greatest fp8 codes so far, without sign.
+// Columns [k, k + 128) of a row, in the order of the format.  `ahead` of them is what comes while
+// these meet their tokens.
 template <Format kFormat>
 inline void unpack_block(const RowReader& row, std::int64_t k, std::int64_t ahead, const Decoder& d,
-                         std::uint16_t* out, __m512i& most) {
+                         std::uint16_t* out) {
   constexpr int kBytes = block_bytes(kFormat);
   const std::uint8_t* at = row.data + k / kBlock * kBytes;
   for (int i = 0; i < kBytes; i += 64) prefetch(at + i, ahead);
@@ -27,12 +26,7 @@ inline void unpack_block(const RowReader& row, std::int64_t k, std::int64_t ahea
     const __m512i codes = load64(at), drop = fp4_drop(row.scale + k / 32);
     for (int j = 0; j < 4; ++j) w[j] = dropped(nibbles_fp4(codes, j, d.fp4), drop);
   } else if constexpr (kFormat == Format::kFp8) {
-    const __m512i drop = fp8_drop(row.scale[k / 128]);
-    for (int h = 0; h < 2; ++h) {
-      const __m512i v = load64(at + 64 * h);
-      most = _mm512_max_epu8(most, _mm512_and_si512(v, _mm512_set1_epi8(0x7f)));
-      scaled_fp8(v, d.fp8, drop, w + 2 * h);
-    }
+    for (int h = 0; h < 2; ++h) words_fp8(load64(at + 64 * h), d.fp8, w + 2 * h);
   } else {
     for (int j = 0; j < 4; ++j) w[j] = load64(at + 64 * j);
   }
@@ -40,16 +34,19 @@ inline void unpack_block(const RowReader& row, std::int64_t k, std::int64_t ahea
 }
 
 // `blocks` blocks of rows [r, r + 8): block b of row i to out[(8 b + i) kBlock].  Missing rows
-// repeat the last one.  Are all codes numbers?
+// repeat the last one.  The same columns of the next eight are asked for meanwhile.
 template <Format kFormat>
-inline bool unpack_part(const LinearArgs& a, std::int64_t r, std::int64_t k, std::int64_t blocks,
-                        const Decoder& d, std::uint16_t* out) {
+inline void unpack_part(const LinearArgs& a, std::int64_t r, std::int64_t k, std::int64_t blocks,
+                        Decoder d, std::uint16_t* out) {
   const std::int64_t ahead = kGroup * row_bytes(a.w);
-  __m512i most = _mm512_setzero_si512();
-  for (std::int64_t i = 0; i < kGroup; ++i) {
-    const RowReader row = row_reader(a.w, r + i < a.row_end ? r + i : a.row_end - 1);
-    for (std::int64_t b = 0; b < blocks; ++b)
-      unpack_block<kFormat>(row, k + b * kBlock, ahead, d, out + (kGroup * b + i) * kBlock, most);
-  }
-  return kFormat != Format::kFp8 || _mm512_cmpeq_epi8_mask(most, _mm512_set1_epi8(0x7f)) == 0;
+  RowReader row[kGroup];
+  for (std::int64_t i = 0; i < kGroup; ++i)
+    row[i] = row_reader(a.w, r + i < a.row_end ? r + i : a.row_end - 1);
+  for (std::int64_t b = 0; b < blocks; ++b, k += kBlock)
+    for (std::int64_t i = 0; i < kGroup; ++i, out += kBlock) {
+      // One scale for all eight rows, or two where a block of rows ends among them.
+      if (kFormat == Format::kFp8 && (i == 0 || row[i].scale != row[i - 1].scale))
+        d.fp8 = scaled_fp8(row[i].scale[k / 128]);
+      unpack_block<kFormat>(row[i], k, ahead, d, out);
+    }
 }
