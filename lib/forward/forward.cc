@@ -128,8 +128,7 @@ void Forward::Impl::block(const model::Block& b, const model::LayerPlan& plan, i
   pass.mark(model::Part::kNorm);
   attention(pass, b.attn, plan, kv_layer);
   if (pass.n() == 0) return;  // a prompt's last layer without outputs
-  hyper_post(pass, w.out.data());
-  hyper_pre(pass, b.hc_ffn, w.x.data());
+  hyper_pre(pass, b.hc_ffn, w.x.data(), w.out.data());
   pass.mark(model::Part::kHyper);
   norm(pass, w.x.data(), b.ffn_norm, pass.n(), w.x.data());
   pass.mark(model::Part::kNorm);

@@ -10,6 +10,7 @@ namespace v4i::forward {
 namespace {
 
 constexpr std::int64_t kChannels = 512;  // of one piece of work
+constexpr std::int64_t kTokens = 8;      // whose streams stay in a second-level cache meanwhile
 
 // m = (fn f) r -> pre (in place of the first n), post and the mixing matrix.
 void coefficients(const Pass& p, const model::Hyper& h, const float* streams, float* m, float* post,
@@ -48,11 +49,54 @@ void over_channels(Pass& p, Body body) {
   });
 }
 
-}  // namespace
+void mix_back(Pass& p, const float* out, std::int64_t t, std::int64_t begin, std::int64_t end) {
+  const std::int64_t n = p.config.hc_mult;
+  p.kernels.mix_back({streams_of(p, t, begin, end), out + t * p.config.width,
+                      p.w.post.data() + t * n, p.w.comb.data() + t * n * n});
+}
 
-void hyper_pre(Pass& p, const model::Hyper& h, float* x) {
+// One thread takes tokens [begin, end) from the output of one sublayer, if any, to the input of
+// the next: their streams pass through its cache once.
+void some_tokens(Pass& p, const float* out, const model::Hyper& h, std::int64_t begin,
+                 std::int64_t end, float* scratch, float* x) {
   Workspace& w = p.w;
   const std::int64_t n = p.config.hc_mult, d = p.config.width, mixes = (2 + n) * n;
+  for (std::int64_t t = begin; out != nullptr && t < end; ++t) mix_back(p, out, t, 0, d);
+  float* mix = w.mix.data() + begin * mixes;
+  multiply(p, h.fn,
+           {{},
+            0,
+            mixes,
+            w.streams.data() + begin * n * d,
+            n * d,
+            nullptr,
+            mix,
+            mixes,
+            end - begin,
+            false,
+            scratch,
+            0,
+            p.native});
+  for (std::int64_t t = begin; t < end; ++t, mix += mixes) {
+    coefficients(p, h, w.streams.data() + t * n * d, mix, w.post.data() + t * n,
+                 w.comb.data() + t * n * n);
+    p.kernels.collapse({streams_of(p, t, 0, d), mix, x + t * d});
+  }
+}
+
+}  // namespace
+
+void hyper_pre(Pass& p, const model::Hyper& h, float* x, const float* out) {
+  Workspace& w = p.w;
+  const std::int64_t n = p.config.hc_mult, d = p.config.width, mixes = (2 + n) * n;
+  if (p.n() >= kTokens * p.pool.size()) {
+    p.pool.share((p.n() + kTokens - 1) / kTokens, [&](std::int64_t i, int thread) {
+      some_tokens(p, out, h, i * kTokens, std::min((i + 1) * kTokens, p.n()),
+                  w.threads[static_cast<std::size_t>(thread)].linear.data(), x);
+    });
+    return p.model.set_passed(h.fn);
+  }
+  if (out != nullptr) hyper_post(p, out);
   linear(p, h.fn, w.streams.data(), n * d, p.n(), w.mix.data(), mixes, false);
   p.pool.run(p.n(), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t)
@@ -65,11 +109,8 @@ void hyper_pre(Pass& p, const model::Hyper& h, float* x) {
 }
 
 void hyper_post(Pass& p, const float* out) {
-  Workspace& w = p.w;
-  const std::int64_t n = p.config.hc_mult, d = p.config.width;
   over_channels(p, [&](std::int64_t t, std::int64_t begin, std::int64_t end) {
-    p.kernels.mix_back({streams_of(p, t, begin, end), out + t * d, w.post.data() + t * n,
-                        w.comb.data() + t * n * n});
+    mix_back(p, out, t, begin, end);
   });
 }
 

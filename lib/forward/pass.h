@@ -98,8 +98,10 @@ void store_row(const Pass& p, const float* row, std::byte* out);
 void store_key(const Pass& p, float* key, std::byte* out);
 
 // ---- hyper.cc (spec 2.3)
-void hyper_pre(Pass& p, const model::Hyper& h, float* x);  // streams -> x, keeps post and comb
-void hyper_post(Pass& p, const float* out);                // streams <- out, streams
+// streams <- out, streams: what a sublayer found goes back.
+void hyper_post(Pass& p, const float* out);
+// streams -> x, the next one's input; keeps post and comb.  With `out`, hyper_post first.
+void hyper_pre(Pass& p, const model::Hyper& h, float* x, const float* out = nullptr);
 // Collapse of the streams of token `t` to one row.
 void hyper_head(Pass& p, const model::HyperHead& h, std::int64_t t, float* x);
 
