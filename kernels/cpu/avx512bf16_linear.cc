@@ -79,7 +79,7 @@ bool in_bf16(const LinearArgs& a) {
 
 void avx512bf16::prepare(const LinearArgs& a, int part, int parts, void* out) {
   if (!in_bf16(a)) return;
-  const std::int64_t tiles = Groups{a.tokens, kTile}.count;
+  const std::int64_t tiles = tiles_of(a.w.format, a.tokens).count;
   const std::int64_t begin = tiles * part / parts, end = tiles * (part + 1) / parts;
   auto* x = static_cast<std::uint16_t*>(out);
   if (a.w.format == Format::kBF16) pack_tiles<Format::kBF16>(a, begin, end, x);

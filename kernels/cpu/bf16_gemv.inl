@@ -1,5 +1,5 @@
-// Few tokens: weights go from memory through registers into the sums of up to three tokens; the
-// next three find them in the nearest cache.  A small batch is bound by memory and by arithmetic:
+// Few tokens: weights go from memory through registers into the sums of a tile of tokens; the
+// next tile finds them in the nearest cache.  A small batch is bound by memory and by arithmetic:
 // here one does not wait for the other, as it would behind a panel of unpacked rows.
 
 inline __m512 exponent(std::uint8_t code) {
@@ -51,7 +51,8 @@ inline __m512 scale_of(const RowReader& row, std::int64_t k, const Decoder& d) {
   return _mm512_setzero_ps();
 }
 
-// What rows [r, r + kRows) and tokens [t, t + kT) add over columns [begin, end).
+// What rows [r, r + kRows) and tokens [t, t + kT) add over columns [begin, end): four rows of three
+// tokens, or two of six, so that what takes long to decode is decoded once.
 struct FewArgs {
   std::int64_t t, r, begin, end, ahead;
   const std::uint16_t* x;  // of column 0: block after block of these tokens
@@ -65,7 +66,7 @@ inline void rows_times_few(const LinearArgs& a, const FewArgs& f, const Decoder&
   constexpr bool kEarly = kFormat == Format::kFp4 && kT == 1;
   RowReader row[kRows];
   RowBlock<kFormat> block[kRows];
-  __m512 sum[4][kT] = {};
+  __m512 sum[kT > 3 ? 2 : 4][kT] = {};
 #pragma GCC unroll 4
   for (int i = 0; i < kRows; ++i) row[i] = row_reader(a.w, f.r + i);
 #pragma GCC unroll 4
@@ -90,33 +91,38 @@ inline void rows_times_few(const LinearArgs& a, const FewArgs& f, const Decoder&
     }
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
-      __m512i v[kT];
-#pragma GCC unroll 3
-      for (int t = 0; t < kT; ++t) v[t] = load64(x + t * kBlock + 32 * j);
+      __m512i w[kRows];
 #pragma GCC unroll 4
-      for (int i = 0; i < kRows; ++i) {
-        const __m512i w = now[i].word(j, d);
-#pragma GCC unroll 3
-        for (int t = 0; t < kT; ++t) p[i][t] = dot(j == 0 ? _mm512_setzero_ps() : p[i][t], w, v[t]);
+      for (int i = 0; i < kRows; ++i) w[i] = now[i].word(j, d);
+#pragma GCC unroll 6
+      for (int t = 0; t < kT; ++t) {
+        const __m512i v = load64(x + t * kBlock + 32 * j);
+#pragma GCC unroll 4
+        for (int i = 0; i < kRows; ++i)
+          p[i][t] = dot(j == 0 ? _mm512_setzero_ps() : p[i][t], w[i], v);
       }
     }
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) {
       const __m512 scale = scale_of<kFormat>(row[i], k, d);
-#pragma GCC unroll 3
+#pragma GCC unroll 6
       for (int t = 0; t < kT; ++t)
         sum[i][t] = kFormat == Format::kBF16 ? _mm512_add_ps(p[i][t], sum[i][t])
                                              : _mm512_fmadd_ps(p[i][t], scale, sum[i][t]);
     }
   }
-  if (kT == 1 || f.end == a.w.cols) return put<kT>(a, f.t, f.r, kRows, sum);
+  if constexpr (kT > 3) {
+    put_pair<kT>(a, f.t, f.r, kRows, sum);
+  } else {
+    if (kT == 1 || f.end == a.w.cols) return put<kT>(a, f.t, f.r, kRows, sum);
 #pragma GCC unroll 4
-  for (int i = 0; i < kRows; ++i)
+    for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 3
-    for (int t = 0; t < kT; ++t) _mm512_storeu_ps(f.sums + 16 * (kT * i + t), sum[i][t]);
+      for (int t = 0; t < kT; ++t) _mm512_storeu_ps(f.sums + 16 * (kT * i + t), sum[i][t]);
+  }
 }
 
-// Tokens up to which weights are decoded once more for every three of them rather than put in a
+// Tokens up to which weights are decoded once more for every tile of them rather than put in a
 // panel: stores take turns with products, decoding hardly does (bench/linear_bench).
 constexpr std::int64_t few_tokens(Format f) {
   return f == Format::kFp8 ? 6 : f == Format::kFp4 ? 18 : 24;
@@ -128,13 +134,19 @@ inline void rows_times_group(const LinearArgs& a, const FewArgs& f, std::int64_t
   if (n == 1) rows_times_few<kFormat, kRows, 1>(a, f, d);
   if (n == 2) rows_times_few<kFormat, kRows, 2>(a, f, d);
   if (n == 3) rows_times_few<kFormat, kRows, 3>(a, f, d);
+  if constexpr (kFormat == Format::kFp8 && kRows < 4) {
+    if (n == 4) rows_times_few<kFormat, kRows, 4>(a, f, d);
+    if (n == 5) rows_times_few<kFormat, kRows, 5>(a, f, d);
+    if (n == 6) rows_times_few<kFormat, kRows, 6>(a, f, d);
+  }
 }
 
 // Rows [r, end), columns [k, k + step) times a group of tokens.
 template <Format kFormat>
 inline void rows_times_group(const LinearArgs& a, FewArgs f, std::int64_t end, std::int64_t n,
                              const Decoder& d) {
-  for (; f.r + 4 <= end; f.r += 4) rows_times_group<kFormat, 4>(a, f, n, d);
+  for (; n <= 3 && f.r + 4 <= end; f.r += 4) rows_times_group<kFormat, 4>(a, f, n, d);
+  for (; n > 3 && f.r + 2 <= end; f.r += 2) rows_times_group<kFormat, 2>(a, f, n, d);
   for (; f.r < end; ++f.r) rows_times_group<kFormat, 1>(a, f, n, d);
 }
 
@@ -144,7 +156,7 @@ template <Format kFormat>
 void times_few_tokens(const LinearArgs& a) {
   constexpr bool kParts = kFormat == Format::kBF16;
   const Decoder d = decoder<kFormat, false>();
-  const Groups groups{a.tokens, kTile};
+  const Groups groups = tiles_of(kFormat, a.tokens);
   const bool one = groups.count == 1;
   const std::int64_t cols = a.w.cols, step = kParts && !one ? 8 * kBlock : cols;
   const std::int64_t most = kParts || one ? 4 : 16, next = most * row_bytes(a.w);

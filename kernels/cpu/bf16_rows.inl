@@ -143,3 +143,24 @@ inline void put(const LinearArgs& a, std::int64_t t, std::int64_t r, std::int64_
   for (int i = 0; i < kT; ++i)
     _mm_mask_storeu_ps(a.y + (t + i) * a.y_stride + r - a.y_begin, rows, token[i]);
 }
+
+// Results of `rows` rows, one or two, and kT tokens.
+template <int kT>
+inline void put_pair(const LinearArgs& a, std::int64_t t, std::int64_t r, int rows,
+                     const __m512 (&sum)[2][kT]) {
+  constexpr int kHalf = (kT + 1) / 2;
+  __m512 s[4][kHalf];
+#pragma GCC unroll 12
+  for (int i = 0; i < 4 * kHalf; ++i) {
+    const int token = i / 4 + i % 4 / 2 * kHalf;
+    s[i % 4][i / 4] = sum[i % 2][token < kT ? token : kT - 1];
+  }
+  __m512 y = fold(s);
+  if (a.round_bf16) y = rounded_bf16(F16{y}).v;
+  alignas(64) float lane[16];
+  _mm512_store_ps(lane, y);
+#pragma GCC unroll 6
+  for (int j = 0; j < kT; ++j)
+    std::memcpy(a.y + (t + j) * a.y_stride + r - a.y_begin,
+                lane + 4 * (j % kHalf) + 2 * (j / kHalf), static_cast<std::size_t>(rows) * 4);
+}

@@ -1,7 +1,12 @@
 // Activations as bf16 words, for the kernels of avx512bf16_linear.cc.
 //
-// Tokens are packed in tiles of up to three; within one block after block, a token after the other,
-// columns in the order of bf16_codes.inl: [tiles][blocks][tokens of the tile][kBlock].
+// Tokens are packed in tiles; within one block after block, a token after the other, columns in the
+// order of bf16_codes.inl: [tiles][blocks][tokens of the tile][kBlock].
+
+// Of up to three tokens; four to six of them meet fp8 rows in pairs (bf16_gemv.inl).
+inline Groups tiles_of(Format f, std::int64_t tokens) {
+  return {tokens, f == Format::kFp8 && tokens <= 6 ? 6 : kTile};
+}
 
 // A row of x, a block every `step` words.
 template <Format kFormat>
@@ -18,7 +23,7 @@ inline void pack_x(const float* x, std::int64_t cols, std::uint16_t* out, std::i
 template <Format kFormat>
 inline void pack_tiles(const LinearArgs& a, std::int64_t begin, std::int64_t end,
                        std::uint16_t* out) {
-  const Groups tiles{a.tokens, kTile};
+  const Groups tiles = tiles_of(kFormat, a.tokens);
   for (std::int64_t g = begin; g < end; ++g)
     for (std::int64_t i = 0, t = tiles.begin(g), n = tiles.size(g); i < n; ++i)
       pack_x<kFormat>(token_row(a, t + i), a.w.cols, out + t * a.w.cols + i * kBlock, n * kBlock);
@@ -29,6 +34,6 @@ template <Format kFormat>
 inline const std::uint16_t* packed(const LinearArgs& a, void* scratch) {
   if (a.prepared != nullptr) return static_cast<const std::uint16_t*>(a.prepared);
   auto* x = static_cast<std::uint16_t*>(scratch);
-  pack_tiles<kFormat>(a, 0, Groups{a.tokens, kTile}.count, x);
+  pack_tiles<kFormat>(a, 0, tiles_of(kFormat, a.tokens).count, x);
   return x;
 }

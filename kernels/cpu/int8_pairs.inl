@@ -51,27 +51,6 @@ inline void find_tables(Pairs& g, std::int64_t r, std::int64_t rows) {
   }
 }
 
-// Results of `rows` rows, one or two, and kT tokens.
-template <int kT>
-inline void put_pair(const LinearArgs& a, std::int64_t t, std::int64_t r, int rows,
-                     const __m512 (&sum)[2][kT]) {
-  constexpr int kHalf = (kT + 1) / 2;
-  __m512 s[4][kHalf];
-#pragma GCC unroll 12
-  for (int i = 0; i < 4 * kHalf; ++i) {
-    const int token = i / 4 + i % 4 / 2 * kHalf;
-    s[i % 4][i / 4] = sum[i % 2][token < kT ? token : kT - 1];
-  }
-  __m512 y = fold(s);
-  if (a.round_bf16) y = rounded_bf16(F16{y}).v;
-  alignas(64) float lane[16];
-  _mm512_store_ps(lane, y);
-#pragma GCC unroll 6
-  for (int j = 0; j < kT; ++j)
-    std::memcpy(a.y + (t + j) * a.y_stride + r - a.y_begin,
-                lane + 4 * (j % kHalf) + 2 * (j / kHalf), static_cast<std::size_t>(rows) * 4);
-}
-
 // Strip s of the pair's block from column k on: two registers of bytes for each row.  Tables are
 // loaded where they are used: sums take nearly all registers.
 inline void pair_strip(const RowReader (&row)[2], const std::uint8_t* const (&table)[2],
