@@ -1,12 +1,15 @@
-// Router and experts.  Spec 2.8 and 2.9.
+// The experts.  Spec 2.9.
 //
 // Tokens are grouped by expert, so an expert's weights are read once for all of its
 // tokens.  A token's experts are added in rising order of their number, the shared
 // expert last: its result does not depend on the company.
+//
+// The shared expert is one more group, of all tokens.  Its pieces and those of the others take
+// turns: many tokens are arithmetic, few are memory, and of threads that do both neither waits.
 #include <algorithm>
-#include <cmath>
+#include <atomic>
+#include <chrono>
 
-#include "kernels/ops.h"
 #include "lib/forward/pass.h"
 
 namespace v4i::forward {
@@ -22,77 +25,69 @@ std::int64_t piece_rows(std::int64_t rows, std::int64_t least, std::int64_t most
   return std::clamp(even, least, std::max(least, most / least * least));
 }
 
-// The K best of score + bias, ties to the lower expert.
-void best_experts(const float* score, const model::Vector& bias, std::int64_t experts,
-                  std::int64_t k, std::int32_t* out) {
-  const auto better = [&](std::int32_t a, std::int32_t b) {
-    const float x = score[a] + bias[static_cast<std::size_t>(a)];
-    const float y = score[b] + bias[static_cast<std::size_t>(b)];
-    return x > y || (x == y && a < b);
-  };
-  for (std::int64_t i = 0; i < k; ++i) {
-    std::int32_t best = -1;
-    for (std::int32_t e = 0; e < experts; ++e) {
-      if (std::find(out, out + i, e) != out + i) continue;
-      if (best < 0 || better(e, best)) best = e;
-    }
-    out[i] = best;
-  }
-}
-
-void route_token(const Pass& p, const model::Moe& m, const model::LayerPlan& plan, std::int64_t t) {
-  const std::int64_t experts = p.config.experts, k = p.config.experts_active;
-  float* score = p.w.router.data() + t * experts;
-  for (std::int64_t e = 0; e < experts; ++e) score[e] = kernels::sqrt_softplus(score[e]);
-  std::int32_t* chosen = p.w.expert.data() + t * k;
-  if (plan.router == model::RouterKind::kHash) {
-    const std::int64_t id = p.tokens[static_cast<std::size_t>(t)].id;
-    std::copy_n(m.tid2eid.data() + id * k, k, chosen);
-  } else {
-    best_experts(score, m.bias, experts, k, chosen);
-  }
-  float total = 0;
-  for (std::int64_t i = 0; i < k; ++i) total += score[chosen[i]];
-  float* weight = p.w.expert_weight.data() + t * k;
-  for (std::int64_t i = 0; i < k; ++i) weight[i] = score[chosen[i]] / total * p.config.route_scale;
-}
-
-// Counting sort of (token, choice) by expert; tokens stay in order.
-std::int64_t group_by_expert(Pass& p) {
-  Workspace& w = p.w;
-  const std::int64_t k = p.config.experts_active, experts = p.config.experts;
-  std::fill_n(w.expert_begin.data(), experts + 1, 0);
-  for (std::int64_t s = 0; s < p.n() * k; ++s)
-    ++w.expert_begin[std::size_t(w.expert[std::size_t(s)]) + 1];
-  std::int64_t active = 0;
-  for (std::int32_t e = 0; e < experts; ++e) {
-    if (w.expert_begin[std::size_t(e) + 1] > 0) w.active[std::size_t(active++)] = e;
-    w.expert_begin[std::size_t(e) + 1] += w.expert_begin[std::size_t(e)];
-  }
-  // Filling moves expert_begin[e] to the end of e, which is the begin of e + 1.
-  for (std::int64_t s = 0; s < p.n() * k; ++s) {
-    const auto e = std::size_t(w.expert[std::size_t(s)]);
-    const auto slot = std::size_t(w.expert_begin[e]++);
-    w.slot_token[slot] = static_cast<std::int32_t>(s / k);
-    w.slot_weight[slot] = w.expert_weight[std::size_t(s)];
-  }
-  for (std::int64_t e = experts; e > 0; --e)
-    w.expert_begin[std::size_t(e)] = w.expert_begin[std::size_t(e - 1)];
-  w.expert_begin[0] = 0;
-  return active;
-}
-
 // Some tokens through an expert: slots [begin, end) of gate/up, rows of x.
 struct Group {
   const model::Expert* expert;
   std::int64_t begin, end;
-  const std::int32_t* token;  // of each slot; null: slot i is token i
+  const std::int32_t* token;  // of each slot; null: slot begin + i is token i
   const float* weight;        // of each slot; null: 1
   const void* prepared_x = nullptr;
   const void* prepared_gate = nullptr;
 
   std::int64_t size() const { return end - begin; }
 };
+
+// Threads' time in the pieces of the shared expert, where a profile wants to know.
+class SharedTime {
+ public:
+  explicit SharedTime(const Pass& p) : on_(p.profile != nullptr) {}
+
+  template <class Body>
+  void count(bool shared, Body&& body) {
+    if (!on_ || !shared) return body();
+    const auto start = Clock::now();
+    body();
+    ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
+  }
+  std::int64_t ns() const { return ns_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  bool on_;
+  std::atomic<std::int64_t> ns_{0};
+};
+
+// What goes through the experts of a layer.
+struct Batch {
+  const model::Moe& m;
+  const std::int64_t routed, shared;  // groups; shared: 0 or 1
+  const float* x;
+  SharedTime& time;
+  const void* shared_x = nullptr;  // prepared
+  bool gates = false;              // are prepared
+
+  std::int64_t groups() const { return routed + shared; }
+};
+
+std::byte* gate_room(const Pass& p, std::int64_t slot) {
+  return p.w.prepared.data() + kernels::linear_prepared_bytes(p.config.expert_width, slot);
+}
+
+// Group i, the shared expert last.
+Group group_at(const Pass& p, const Batch& b, std::int64_t i) {
+  const Workspace& w = p.w;
+  Group g{};
+  if (i == b.routed) {
+    const std::int64_t begin = p.n() * p.config.experts_active;
+    g = {&b.m.shared, begin, begin + p.n(), nullptr, nullptr, b.shared_x};
+  } else {
+    const auto e = std::size_t(w.active[std::size_t(i)]);
+    const std::int64_t begin = w.expert_begin[e], end = w.expert_begin[e + 1];
+    g = {&b.m.experts[e], begin, end, w.slot_token.data() + begin, w.slot_weight.data() + begin};
+  }
+  if (b.gates) g.prepared_gate = gate_room(p, g.begin);
+  return g;
+}
 
 kernels::LinearArgs up_args(const Pass& p, const Group& g, const float* x) {
   const model::Config& c = p.config;
@@ -173,59 +168,52 @@ void down_rows(Pass& p, const Group& g, std::int64_t r0, std::int64_t r1, Thread
   }
 }
 
-Group routed_group(const Pass& p, const model::Moe& m, std::int64_t i) {
-  const Workspace& w = p.w;
-  const auto e = std::size_t(w.active[std::size_t(i)]);
-  const std::int64_t begin = w.expert_begin[e], end = w.expert_begin[e + 1];
-  return {&m.experts[e], begin, end, w.slot_token.data() + begin, w.slot_weight.data() + begin};
+// w1, w3 and what lies between them and w2.
+void run_ups(Pass& p, const Batch& b) {
+  const model::Config& c = p.config;
+  const auto block = [&](std::int64_t groups) {
+    return piece_rows(c.expert_width, gate_rows(c), p.w.piece_rows, groups, p.pool.size());
+  };
+  const auto pieces_of = [&](std::int64_t rows) { return (c.expert_width + rows - 1) / rows; };
+  const std::int64_t rows[2] = {block(b.routed), block(1)};  // of a piece: routed, shared
+  const std::int64_t shared = b.shared * pieces_of(rows[1]);
+  const std::int64_t all = b.routed * pieces_of(rows[0]) + shared;
+  p.pool.share(all, [&](std::int64_t u, int thread) {
+    const std::int64_t before = u * shared / all;  // pieces of the shared expert
+    const bool is_shared = (u + 1) * shared / all > before;
+    const std::int64_t step = rows[is_shared], per_group = pieces_of(step);
+    const std::int64_t piece = is_shared ? before : u - before;
+    const std::int64_t i = is_shared ? b.routed : piece / per_group, r = piece % per_group * step;
+    b.time.count(is_shared, [&] {
+      up_rows(p, group_at(p, b, i), b.x, r, std::min(r + step, c.expert_width),
+              p.w.threads[std::size_t(thread)]);
+    });
+  });
 }
 
-std::byte* gate_room(const Pass& p, const Group& g) {
-  return p.w.prepared.data() + kernels::linear_prepared_bytes(p.config.expert_width, g.begin);
-}
-
-// The gates of `count` groups for w2, side by side in w.prepared; false: there is no such form.
-template <class GroupOf>
-bool prepare_gates(Pass& p, std::int64_t count, GroupOf group_of) {
-  const auto make = p.preparing(down_args(p, group_of(0)), p.n());
-  if (make == nullptr) return false;
-  // Groups of few tokens are a part each.
-  const int parts = count >= 4 * p.pool.size() ? 1 : 4 * p.pool.size();
-  p.pool.share(count * parts, [&](std::int64_t u, int) {
-    const Group g = group_of(u / parts);
-    make(down_args(p, g), static_cast<int>(u % parts), parts, gate_room(p, g));
+// The gates of all groups for w2, side by side in w.prepared; false: there is no such form.
+bool prepare_gates(Pass& p, const Batch& b) {
+  constexpr int kParts = 8;  // of the gates of a group
+  const auto prepare_with = [&](const Group& g) { return p.preparing(down_args(p, g), p.n()); };
+  if (prepare_with(group_at(p, b, 0)) == nullptr) return false;
+  p.pool.share(b.groups() * kParts, [&](std::int64_t u, int) {
+    const Group g = group_at(p, b, u / kParts);
+    prepare_with(g)(down_args(p, g), static_cast<int>(u % kParts), kParts, gate_room(p, g.begin));
   });
   return true;
 }
 
-// `count` groups through gate and up, then added to out in order.
-template <class GroupOf>
-void run_groups(Pass& p, std::int64_t count, const float* x, GroupOf group_of) {
+// w2; each piece adds its rows of all groups, in order.
+void run_downs(Pass& p, const Batch& b) {
   const model::Config& c = p.config;
-  const std::int64_t most = p.w.piece_rows;
-  const std::int64_t up_block =
-      piece_rows(c.expert_width, gate_rows(c), most, count, p.pool.size());
-  const std::int64_t ups = (c.expert_width + up_block - 1) / up_block;
-  // Experts have unequal numbers of tokens.
-  p.pool.share(count * ups, [&](std::int64_t u, int thread) {
-    const std::int64_t r = u % ups * up_block;
-    up_rows(p, group_of(u / ups), x, r, std::min(r + up_block, c.expert_width),
-            p.w.threads[std::size_t(thread)]);
-  });
-  const bool prepared = prepare_gates(p, count, group_of);
-  const std::int64_t rows = piece_rows(c.width, 64, most, 1, p.pool.size());
+  const std::int64_t rows = piece_rows(c.width, 64, p.w.piece_rows, 1, p.pool.size());
   p.pool.share((c.width + rows - 1) / rows, [&](std::int64_t u, int thread) {
-    for (std::int64_t i = 0; i < count; ++i) {
-      Group g = group_of(i);
-      if (prepared) g.prepared_gate = gate_room(p, g);
-      down_rows(p, g, u * rows, std::min((u + 1) * rows, c.width),
-                p.w.threads[std::size_t(thread)]);
-    }
+    for (std::int64_t i = 0; i < b.groups(); ++i)
+      b.time.count(i == b.routed, [&] {
+        down_rows(p, group_at(p, b, i), u * rows, std::min((u + 1) * rows, c.width),
+                  p.w.threads[std::size_t(thread)]);
+      });
   });
-  for (std::int64_t i = 0; i < count; ++i) {
-    const model::Expert& e = *group_of(i).expert;
-    for (const model::Linear* w : {&e.w1, &e.w2, &e.w3}) p.model.set_passed(*w);
-  }
 }
 
 }  // namespace
@@ -233,26 +221,29 @@ void run_groups(Pass& p, std::int64_t count, const float* x, GroupOf group_of) {
 void moe(Pass& p, const model::Moe& m, const model::LayerPlan& plan) {
   Workspace& w = p.w;
   const model::Config& c = p.config;
-  linear(p, m.gate, w.x.data(), c.width, p.n(), w.router.data(), c.experts, false);
-  p.pool.run(p.n(), [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t) route_token(p, m, plan, t);
-  });
-  const std::int64_t active = group_by_expert(p);
+  const std::int64_t active = route(p, m, plan);
   p.mark(model::Part::kRouter);
   if (p.profile != nullptr) p.profile->add_experts(active);
-  const float* x = quantised(p, w.x.data(), p.n(), c.width, w.xq.data());
   std::fill_n(w.out.data(), p.n() * c.width, 0.0f);
-  run_groups(p, active, x, [&](std::int64_t i) { return routed_group(p, m, i); });
-  p.mark(model::Part::kRouted);
-  if (c.shared_experts > 0) {
-    Group all{&m.shared, 0, p.n(), nullptr, nullptr};
-    kernels::LinearArgs args = up_args(p, all, x);
+  SharedTime time(p);
+  Batch b{m, active, c.shared_experts > 0 ? 1 : 0,
+          quantised(p, w.x.data(), p.n(), c.width, w.xq.data()), time};
+  if (b.shared > 0) {
+    kernels::LinearArgs args = up_args(p, group_at(p, b, b.routed), b.x);
     prepare(p, args);
-    all.prepared_x = args.prepared;
-    run_groups(p, 1, x, [&](std::int64_t) { return all; });
+    b.shared_x = args.prepared;
+  }
+  run_ups(p, b);
+  b.gates = prepare_gates(p, b);
+  run_downs(p, b);
+  for (std::int64_t i = 0; i < b.groups(); ++i) {
+    const model::Expert& e = *group_at(p, b, i).expert;
+    for (const model::Linear* l : {&e.w1, &e.w2, &e.w3}) p.model.set_passed(*l);
   }
   p.round(w.out.data(), p.n() * c.width);
-  p.mark(model::Part::kShared);
+  p.mark(model::Part::kRouted);
+  if (p.profile != nullptr)
+    p.profile->move(model::Part::kRouted, model::Part::kShared, time.ns() / p.pool.size());
 }
 
 }  // namespace v4i::forward

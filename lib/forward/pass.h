@@ -115,6 +115,9 @@ void select_rows(Pass& p, const model::Attention& a, const model::LayerPlan& pla
 // From here on the pass holds the tokens of `outputs` alone.
 void keep_outputs(Pass& p);
 
+// ---- router.cc (2.8): chooses experts and groups tokens by them; returns how many have tokens
+std::int64_t route(Pass& p, const model::Moe& m, const model::LayerPlan& plan);
+
 // ---- moe.cc (2.8, 2.9)
 void moe(Pass& p, const model::Moe& m, const model::LayerPlan& plan);
 

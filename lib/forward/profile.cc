@@ -90,6 +90,12 @@ void Profile::mark(model::Part part) {
   last_ = now;
 }
 
+void Profile::move(model::Part from, model::Part to, std::int64_t ns) {
+  const std::uint64_t moved = std::min(ns_[from], u64(ns));
+  ns_[from] -= moved;
+  ns_[to] += moved;
+}
+
 void Profile::end(const Pass& p, std::int64_t head_rows) {
   mark(model::Part::kOther);
   const std::int64_t n = all_tokens(p);

@@ -40,6 +40,8 @@ class Profile {
   void begin(const ThreadPool& pool);  // which counts what its threads do
   // The time since the last mark was `part`.
   void mark(model::Part part);
+  // Of the time of a part, that much was another's: their work takes turns.
+  void move(model::Part from, model::Part to, std::int64_t ns);
   void add_experts(std::int64_t distinct) { experts_ += static_cast<std::uint64_t>(distinct); }
   // A run that ends without this (an error) leaves no trace.
   void end(const Pass& pass, std::int64_t head_rows);

@@ -21,9 +21,10 @@ std::int64_t most_rows(const model::Config& c, const kv::Layout& layout) {
   return most;
 }
 
-std::int64_t widest_input(const model::Config& c) {
-  return std::max({c.hc_mult * c.width, c.heads * c.head_dim / c.o_groups, c.o_groups * c.o_lora,
-                   c.q_lora, c.expert_width});
+// Columns of the widest matrix that is not float32.
+std::int64_t widest_words(const model::Config& c) {
+  return std::max({c.width, c.heads * c.head_dim / c.o_groups, c.o_groups * c.o_lora, c.q_lora,
+                   c.expert_width});
 }
 
 }  // namespace
@@ -48,7 +49,8 @@ Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int6
   take(comb, n * c.hc_mult * c.hc_mult);
   for (auto* b : {&rope_a, &rope_b}) take(*b, n * c.rope_dim);
   for (auto* b : {&qr, &qrq}) take(*b, n * c.q_lora);
-  take(wide, std::max(n * heads_width, std::max(slots, n) * c.expert_width));
+  const std::int64_t gate_rows = slots + (c.shared_experts > 0 ? n : 0);
+  take(wide, std::max(n * heads_width, gate_rows * c.expert_width));
   take(kv, n * c.head_dim);
   take(rows, n * static_cast<std::int64_t>(layout.row.bytes()));
   for (auto* b : {&z, &zq}) take(*b, n * c.o_groups * c.o_lora);
@@ -64,15 +66,15 @@ Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int6
   take(slot_weight, slots);
   take(expert_begin, c.experts + 1);
   take(active, c.experts);
-  take(prepared, std::max(kernels::linear_prepared_bytes(widest_input(c), n),
-                          kernels::linear_prepared_bytes(c.expert_width, std::max(slots, n))));
+  take(prepared, std::max(kernels::linear_prepared_bytes(widest_words(c), n),
+                          kernels::linear_prepared_bytes(c.expert_width, gate_rows)));
   take(head_logits, kHeadTokens * c.vocab);
 
   // Whole blocks of keys, at least one.
   const std::int64_t keys = std::max<std::int64_t>(kIndexKeys, layout.rows_per_block);
   threads.resize(static_cast<std::size_t>(thread_count));
   for (ThreadScratch& t : threads) {
-    take(t.linear, kernels::linear_scratch_floats(widest_input(c)));
+    take(t.linear, kernels::linear_scratch_floats(std::max(streams_width, widest_words(c))));
     take(t.attention, kernels::attention_scratch_floats(c.head_dim, max_candidates, c.heads));
     take(t.rows, max_candidates);
     take(t.index, kernels::index_scratch_floats(c.index_dim, c.index_heads, kIndexQueries));
