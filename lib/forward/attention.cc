@@ -146,7 +146,10 @@ void project_out(Pass& p, const model::Attention& a) {
                                p.native};
   };
   if (p.preparing(args(0), p.n()) != nullptr) {
-    for (std::int64_t g = 0; g < c.o_groups; ++g) multiply_rows(p, a.wo_a, args(g));
+    for (std::int64_t g = 0; g < c.o_groups; ++g) {
+      Product one{&a.wo_a, args(g)};
+      multiply_all(p, {&one, 1});
+    }
   } else {
     constexpr std::int64_t kPiece = 128;
     const std::int64_t parts = (c.o_lora + kPiece - 1) / kPiece;

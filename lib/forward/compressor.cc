@@ -151,11 +151,17 @@ void compress(Pass& p, const model::Attention& a, const model::LayerPlan& plan, 
        kv_layer, kv::RowKind::kIndex, p.w.values.data() + after, p.w.gates.data() + after,
        p.w.pooled.data() + n * c.head_dim}};
   const std::span<const Job> used(jobs, plan.indexer ? 2 : 1);
+  Product products[4];
+  std::size_t count = 0;
   for (const Job& job : used) {
-    const std::int64_t width = job.width();
-    linear(p, job.weights.wkv, p.w.x.data(), c.width, n, job.values, width, false);
-    linear(p, job.weights.wgate, p.w.x.data(), c.width, n, job.gates, width, false);
+    const auto add = [&](const model::Linear& w, float* y) {
+      products[count++] = product_of(p, w, p.w.x.data(), c.width, n, y, job.width(), false);
+    };
+    add(job.weights.wkv, job.values);
+    add(job.weights.wgate, job.gates);
   }
+  multiply_all(p, {products, count});
+  for (std::size_t i = 0; i < count; ++i) p.model.set_passed(*products[i].w);
   pool_rows(p, used);
   if (!p.new_rows.empty()) finish_rows(p, used, plan.yarn_rope ? p.freq_b : p.freq_a);
 }

@@ -123,46 +123,56 @@ void prepare(Pass& p, kernels::LinearArgs& a) {
   a.prepared = out;
 }
 
-void multiply_rows(Pass& p, const model::Linear& w, kernels::LinearArgs a) {
-  const std::int64_t begin = a.row_begin, end = a.row_end;
-  const auto rows = [&](std::int64_t first, std::int64_t last, int thread) {
-    kernels::LinearArgs part = a;
-    part.row_begin = first;
-    part.row_end = std::min(last, end);
-    part.scratch = p.w.threads[static_cast<std::size_t>(thread)].linear.data();
-    multiply(p, w, part);
-  };
-  a.w = weight_of(w);
-  prepare(p, a);
-  if (a.prepared == nullptr) {
-    constexpr std::int64_t kRows = kernels::kLinearRows;
-    return p.pool.run((end - begin + kRows - 1) / kRows,
-                      [&](std::int64_t first, std::int64_t last, int thread) {
-                        rows(begin + first * kRows, begin + last * kRows, thread);
-                      });
+void multiply_all(Pass& p, std::span<Product> products) {
+  for (Product& q : products) q.a.w = weight_of(*q.w);
+  prepare(p, products[0].a);
+  const bool prepared = products[0].a.prepared != nullptr;
+  std::int64_t pieces = 0;
+  for (Product& q : products) {
+    const std::int64_t rows = q.a.row_end - q.a.row_begin;
+    if (q.a.w.format == products[0].a.w.format) q.a.prepared = products[0].a.prepared;
+    q.rows = prepared ? piece_rows(rows, kPieceRows, p.pool.size()) : kernels::kLinearRows;
+    q.first = pieces;
+    pieces += q.count = (rows + q.rows - 1) / q.rows;
   }
-  const std::int64_t piece = piece_rows(end - begin, kPieceRows, p.pool.size());
-  p.pool.share((end - begin + piece - 1) / piece, [&](std::int64_t i, int thread) {
-    rows(begin + i * piece, begin + (i + 1) * piece, thread);
-  });
+  const auto some = [&](std::int64_t begin, std::int64_t end, int thread) {
+    for (const Product& q : products) {
+      const std::int64_t first = std::max<std::int64_t>(begin - q.first, 0);
+      const std::int64_t last = std::min(end - q.first, q.count);
+      if (first >= last) continue;
+      kernels::LinearArgs part = q.a;
+      part.row_begin = q.a.row_begin + first * q.rows;
+      part.row_end = std::min(q.a.row_begin + last * q.rows, q.a.row_end);
+      part.scratch = p.w.threads[static_cast<std::size_t>(thread)].linear.data();
+      multiply(p, *q.w, part);
+    }
+  };
+  if (!prepared) return p.pool.run(pieces, some);
+  p.pool.share(pieces, [&](std::int64_t i, int thread) { some(i, i + 1, thread); });
+}
+
+Product product_of(const Pass& p, const model::Linear& w, const float* x, std::int64_t x_stride,
+                   std::int64_t n, float* y, std::int64_t y_stride, bool round) {
+  return {&w,
+          {{},
+           0,
+           w.rows,
+           x,
+           x_stride,
+           nullptr,
+           y,
+           y_stride,
+           n,
+           round && p.native,
+           nullptr,
+           0,
+           p.native}};
 }
 
 void linear(Pass& p, const model::Linear& w, const float* x, std::int64_t x_stride, std::int64_t n,
             float* y, std::int64_t y_stride, bool round) {
-  multiply_rows(p, w,
-                {{},
-                 0,
-                 w.rows,
-                 x,
-                 x_stride,
-                 nullptr,
-                 y,
-                 y_stride,
-                 n,
-                 round && p.native,
-                 nullptr,
-                 0,
-                 p.native});
+  Product one = product_of(p, w, x, x_stride, n, y, y_stride, round);
+  multiply_all(p, {&one, 1});
   p.model.set_passed(w);
 }
 
