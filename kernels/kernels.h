@@ -30,7 +30,8 @@ struct KernelTable {
   void (*swiglu)(const SwigluArgs&);
   void (*collapse)(const CollapseArgs&);
   void (*mix_back)(const MixArgs&);
-  bool fp8_nan;  // with bf16_x, an fp8 code that is no number makes the results of its row none
+  // With bf16_x, a code or scale of fp8 or fp4 that is no number makes the results of its row none.
+  bool nan_codes;
   // The tokens of a call of linear or linear_int8 in the form that it multiplies, for calls that
   // differ in their rows alone; without, each makes its own.  `part` of `parts` of them goes into
   // its place in `out`, linear_prepared_bytes.  Null: this table has no such form.

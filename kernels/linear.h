@@ -21,7 +21,7 @@ struct Weight {
 // y[t, r] = sum_k W[r, k] x[t, k] for t < tokens and r in [row_begin, row_end).
 // Float32 accumulation in an order that depends on cols alone.  A bf16 or float32 weight that is no
 // finite number makes every result of its row none; codes of fp8 and fp4 must be numbers, but see
-// KernelTable::fp8_nan.
+// KernelTable::nan_codes.
 struct LinearArgs {
   Weight w;
   std::int64_t row_begin, row_end;

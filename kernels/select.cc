@@ -11,7 +11,7 @@
 
 namespace v4i::kernels {
 
-// `nan`: fp8_nan; `rows`: the instruction set whose row operations it has.
+// `nan`: nan_codes; `rows`: the instruction set whose row operations it has.
 // clang-format off
 #define V4I_TABLE(isa, nan, rows, int8)                                    \
   {#isa, isa::linear, int8, isa::attention, isa::index_scores,        \

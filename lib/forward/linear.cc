@@ -101,17 +101,11 @@ kernels::Weight weight_of(const model::Linear& w) {
 void multiply(const Pass& p, const model::Linear& w, kernels::LinearArgs a) {
   a.w = weight_of(w);
   if (p.model.passed(w)) return p.product(a);
-  switch (w.format) {
-    case model::WeightFormat::kF32:
-    case model::WeightFormat::kBF16:
-      return multiply_and_check(p, w, a);
-    case model::WeightFormat::kFp4:
-      p.model.check_rows(w, a.row_begin, a.row_end);
-      return p.product(a);
-    case model::WeightFormat::kFp8:
-      if (p.kernels.fp8_nan && a.bf16_x && !p.int8) return multiply_and_check(p, w, a);
-      return check_and_multiply(p, w, a);
-  }
+  const bool shows = !has_codes(a) || (p.kernels.nan_codes && a.bf16_x && !p.int8);
+  if (shows) return multiply_and_check(p, w, a);
+  if (w.format == model::WeightFormat::kFp8) return check_and_multiply(p, w, a);
+  p.model.check_rows(w, a.row_begin, a.row_end);  // fp4: of every 17 bytes the one of the scale
+  p.product(a);
 }
 
 void prepare(Pass& p, kernels::LinearArgs& a) {

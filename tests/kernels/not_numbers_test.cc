@@ -25,6 +25,7 @@ const Bad kBad[] = {
     {Format::kFp8, false, {0x7f}},
     {Format::kFp8, false, {0xff}},
     {Format::kFp8, true, {0xff}},
+    {Format::kFp4, true, {0xff}},
 };
 
 // Rows of y whose results are all finite, or none of them: 1 or 0; -1 where they differ.
@@ -43,8 +44,8 @@ std::vector<int> finite_rows(const std::vector<float>& y, std::int64_t tokens) {
 std::vector<int> with_bad(const KernelTable& k, const Bad& bad, std::int64_t row, std::int64_t col,
                           std::int64_t cols, std::int64_t tokens, bool round) {
   RandomWeight w(bad.format, kRows, cols, 128, 7);
-  const std::int64_t at =
-      bad.scale ? col / 128 : (row * cols + col) * std::int64_t(bad.code.size());
+  const std::int64_t scale = bad.format == Format::kFp4 ? row * (cols / 32) + col / 32 : col / 128;
+  const std::int64_t at = bad.scale ? scale : (row * cols + col) * std::int64_t(bad.code.size());
   std::copy(bad.code.begin(), bad.code.end(), (bad.scale ? w.scale : w.data).begin() + at);
   const auto x = normal_bf16(std::size_t(tokens * cols), 8);
   std::vector<float> y(std::size_t(tokens * kRows));
@@ -65,13 +66,15 @@ std::vector<int> all_but(std::int64_t row, bool none) {
 TEST_CASE("a weight that is no number leaves none in its row", "[kernels][linear]") {
   for (const KernelTable* table : tables())
     for (const Bad& bad : kBad) {
-      if (bad.format == Format::kFp8 && !table->fp8_nan) continue;
+      const bool fp4 = bad.format == Format::kFp4;
+      if ((bad.format == Format::kFp8 || fp4) && !table->nan_codes) continue;
       for (std::int64_t tokens : {1, 3, 6, 7, 16, 25, 50})
         for (std::int64_t cols : {128, 300, 1280}) {  // 300: no whole blocks
+          if (fp4 && cols % 32 != 0) continue;
           CAPTURE(table->name, int(bad.format), bad.scale, tokens, cols);
-          for (std::int64_t row : {0, 10, 20})  // the scale is that of all rows
+          for (std::int64_t row : {0, 10, 20})  // an fp8 scale is that of all rows
             for (std::int64_t col : {std::int64_t{0}, cols / 2 + 1, cols - 1}) {
-              const auto want = all_but(row, bad.scale);
+              const auto want = all_but(row, bad.scale && !fp4);
               REQUIRE(with_bad(*table, bad, row, col, cols, tokens, row == 10) == want);
               const FlushToZero audio;
               REQUIRE(with_bad(*table, bad, row, col, cols, tokens, false) == want);
