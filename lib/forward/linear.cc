@@ -44,6 +44,11 @@ bool has_codes(const kernels::LinearArgs& a) {
   return a.w.format == kernels::Format::kFp8 || a.w.format == kernels::Format::kFp4;
 }
 
+// Are tokens that were prepared for the one ready for the other?
+bool same_form(const kernels::Weight& a, const kernels::Weight& b) {
+  return a.format == b.format && a.cols == b.cols && a.block_cols == b.block_cols;
+}
+
 bool all_finite(const kernels::LinearArgs& a) {
   std::int32_t most = 0;
   for (std::int64_t t = 0; t < a.tokens; ++t) {
@@ -99,7 +104,9 @@ kernels::Weight weight_of(const model::Linear& w) {
 }
 
 void multiply(const Pass& p, const model::Linear& w, kernels::LinearArgs a) {
-  a.w = weight_of(w);
+  const kernels::Weight of = weight_of(w);
+  if (!same_form(of, a.w)) a.prepared = nullptr;
+  a.w = of;
   if (p.model.passed(w)) return p.product(a);
   const bool shows = !has_codes(a) || (p.kernels.nan_codes && a.bf16_x && !p.int8);
   if (shows) return multiply_and_check(p, w, a);
@@ -124,7 +131,7 @@ void multiply_all(Pass& p, std::span<Product> products) {
   std::int64_t pieces = 0;
   for (Product& q : products) {
     const std::int64_t rows = q.a.row_end - q.a.row_begin;
-    if (q.a.w.format == products[0].a.w.format) q.a.prepared = products[0].a.prepared;
+    if (same_form(q.a.w, products[0].a.w)) q.a.prepared = products[0].a.prepared;
     q.rows = prepared ? piece_rows(rows, kPieceRows, p.pool.size()) : kernels::kLinearRows;
     q.first = pieces;
     pieces += q.count = (rows + q.rows - 1) / q.rows;

@@ -191,14 +191,16 @@ void run_ups(Pass& p, const Batch& b) {
   });
 }
 
-// The gates of all groups for w2, side by side in w.prepared; false: there is no such form.
+// The gates of all groups for w2, side by side in w.prepared; false: the first has no such form.
 bool prepare_gates(Pass& p, const Batch& b) {
   constexpr int kParts = 8;  // of the gates of a group
   const auto prepare_with = [&](const Group& g) { return p.preparing(down_args(p, g), p.n()); };
   if (prepare_with(group_at(p, b, 0)) == nullptr) return false;
   p.pool.share(b.groups() * kParts, [&](std::int64_t u, int) {
     const Group g = group_at(p, b, u / kParts);
-    prepare_with(g)(down_args(p, g), static_cast<int>(u % kParts), kParts, gate_room(p, g.begin));
+    const auto make = prepare_with(g);  // the shared expert's may be float32
+    if (make != nullptr)
+      make(down_args(p, g), static_cast<int>(u % kParts), kParts, gate_room(p, g.begin));
   });
   return true;
 }

@@ -70,8 +70,9 @@ struct Pass {
 
 // ---- linear.cc
 kernels::Weight weight_of(const model::Linear& w);
-// Some rows of W x, which `a` describes but for W.  Weights that were never read before are
-// checked first.  Whoever has multiplied all rows says so to the model: set_passed().
+// Some rows of W x, which `a` describes but for W; a.w is what a.prepared was made for.  Weights that
+// were never read before are checked first.  Whoever has multiplied all rows says so to the model:
+// set_passed().
 void multiply(const Pass& p, const model::Linear& w, kernels::LinearArgs a);
 // The tokens of `a`, which has its weights, ready for all threads in w.prepared.
 void prepare(Pass& p, kernels::LinearArgs& a);

@@ -1,9 +1,13 @@
 // A token's result does not depend on chunk, company or threads: bit for bit.
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 
+#include "kernels/formats.h"
 #include "tests/forward/rig.h"
 #include "tests/support/catch.h"
+#include "tests/support/safetensors_edit.h"
+#include "tests/support/tiny_model.h"
 
 using namespace v4i;
 using forward::Numerics;
@@ -14,7 +18,43 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
+// The tiny model with some numbers for a matrix, in BF16 or F32.
+void write_retyped(const std::string& from, const std::string& to, const std::string& name,
+                   const std::string& dtype) {
+  test::StFile file = test::read_safetensors(from + "/model.safetensors");
+  test::StTensor& t = file.at(name + ".weight");
+  t.dtype = dtype;
+  t.bytes.clear();
+  for (std::int64_t i = 0; i < t.shape[0] * t.shape[1]; ++i) {
+    const float x = static_cast<float>(i * 37 % 61 - 30) / 512;
+    const std::uint16_t word = kernels::encode_bf16(x);
+    t.bytes.append(
+        dtype == "F32" ? reinterpret_cast<const char*>(&x) : reinterpret_cast<const char*>(&word),
+        dtype == "F32" ? sizeof x : sizeof word);
+  }
+  file.erase(name + ".scale");
+  test::write_safetensors(to + "/model.safetensors", file);
+  std::filesystem::copy_file(from + "/config.json", to + "/config.json");
+}
+
 }  // namespace
+
+TEST_CASE("matrices side by side may have formats of their own", "[forward][bits]") {
+  const test::Golden golden(1);
+  auto ids = test::read_ids(golden.model());
+  ids.resize(50);
+  for (const char* name : {"layers.1.ffn.shared_experts.w2", "layers.1.ffn.shared_experts.w3",
+                           "layers.1.attn.compressor.wgate"})
+    for (const char* dtype : {"F32", "BF16"}) {
+      const test::TempDir dir;
+      write_retyped(golden.model(), dir.path(), name, dtype);
+      for (Numerics numerics : test::modes()) {
+        test::Rig rig(dir.path(), numerics, 2);
+        CAPTURE(name, dtype, static_cast<int>(numerics));
+        CHECK(same_bits(rig.logits(ids, 50), rig.logits(ids, 5)));
+      }
+    }
+}
 
 TEST_CASE("logits have the same bits for every chunk size and thread count", "[forward][bits]") {
   const test::Golden golden(1);
