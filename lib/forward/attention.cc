@@ -131,19 +131,12 @@ void project_out(Pass& p, const model::Attention& a) {
   const std::int64_t heads = c.heads * c.head_dim, width = heads / c.o_groups;
   const std::int64_t rows = c.o_groups * c.o_lora;
   const auto args = [&](std::int64_t group) {
-    return kernels::LinearArgs{weight_of(a.wo_a),
-                               group * c.o_lora,
-                               (group + 1) * c.o_lora,
-                               w.wide.data() + group * width,
-                               heads,
-                               nullptr,
-                               w.z.data(),
-                               rows,
-                               p.n(),
-                               p.native,
-                               nullptr,
-                               0,
-                               p.native};
+    kernels::LinearArgs of = product_of(p, a.wo_a, w.wide.data() + group * width, heads, p.n());
+    of.row_begin = group * c.o_lora;
+    of.row_end = of.row_begin + c.o_lora;
+    of.y = w.z.data();
+    of.y_stride = rows;
+    return of;
   };
   if (p.preparing(args(0), p.n()) != nullptr) {
     for (std::int64_t g = 0; g < c.o_groups; ++g) {

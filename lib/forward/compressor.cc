@@ -155,7 +155,10 @@ void compress(Pass& p, const model::Attention& a, const model::LayerPlan& plan, 
   std::size_t count = 0;
   for (const Job& job : used) {
     const auto add = [&](const model::Linear& w, float* y) {
-      products[count++] = product_of(p, w, p.w.x.data(), c.width, n, y, job.width(), false);
+      Product& q = products[count++] = {&w, product_of(p, w, p.w.x.data(), c.width, n)};
+      q.a.y = y;
+      q.a.y_stride = job.width();
+      q.a.round_bf16 = false;
     };
     add(job.weights.wkv, job.values);
     add(job.weights.wgate, job.gates);

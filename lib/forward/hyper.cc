@@ -12,10 +12,12 @@ namespace {
 constexpr std::int64_t kChannels = 512;  // of one piece of work
 constexpr std::int64_t kTokens = 8;      // whose streams stay in a second-level cache meanwhile
 
-// m = (fn f) r -> pre (in place of the first n), post and the mixing matrix.
-void coefficients(const Pass& p, const model::Hyper& h, const float* streams, float* m, float* post,
-                  float* comb) {
+// m = (fn f) r -> pre (in place of the first n), post and the mixing matrix, of token t.
+void coefficients(const Pass& p, const model::Hyper& h, std::int64_t t) {
   const auto n = static_cast<int>(p.config.hc_mult);
+  const float* streams = p.w.streams.data() + t * n * p.config.width;
+  float *m = p.w.mix.data() + t * (2 + n) * n, *post = p.w.post.data() + t * n;
+  float* comb = p.w.comb.data() + t * n * n;
   const float r = kernels::rms_scale(streams, n * p.config.width, p.config.norm_eps);
   for (int i = 0; i < n; ++i) {
     m[i] = kernels::sigmoid(m[i] * r * h.scale[0] + h.base[static_cast<std::size_t>(i)]) +
@@ -55,6 +57,12 @@ void mix_back(Pass& p, const float* out, std::int64_t t, std::int64_t begin, std
                       p.w.post.data() + t * n, p.w.comb.data() + t * n * n});
 }
 
+void collapse(Pass& p, std::int64_t t, std::int64_t begin, std::int64_t end, float* x) {
+  const std::int64_t mixes = (2 + p.config.hc_mult) * p.config.hc_mult;
+  p.kernels.collapse(
+      {streams_of(p, t, begin, end), p.w.mix.data() + t * mixes, x + t * p.config.width});
+}
+
 // One thread takes tokens [begin, end) from the output of one sublayer, if any, to the input of
 // the next: their streams pass through its cache once.
 void some_tokens(Pass& p, const float* out, const model::Hyper& h, std::int64_t begin,
@@ -62,25 +70,16 @@ void some_tokens(Pass& p, const float* out, const model::Hyper& h, std::int64_t 
   Workspace& w = p.w;
   const std::int64_t n = p.config.hc_mult, d = p.config.width, mixes = (2 + n) * n;
   for (std::int64_t t = begin; out != nullptr && t < end; ++t) mix_back(p, out, t, 0, d);
-  float* mix = w.mix.data() + begin * mixes;
-  multiply(p, h.fn,
-           {{},
-            0,
-            mixes,
-            w.streams.data() + begin * n * d,
-            n * d,
-            nullptr,
-            mix,
-            mixes,
-            end - begin,
-            false,
-            scratch,
-            0,
-            p.native});
-  for (std::int64_t t = begin; t < end; ++t, mix += mixes) {
-    coefficients(p, h, w.streams.data() + t * n * d, mix, w.post.data() + t * n,
-                 w.comb.data() + t * n * n);
-    p.kernels.collapse({streams_of(p, t, 0, d), mix, x + t * d});
+  kernels::LinearArgs fn =
+      product_of(p, h.fn, w.streams.data() + begin * n * d, n * d, end - begin);
+  fn.y = w.mix.data() + begin * mixes;
+  fn.y_stride = mixes;
+  fn.round_bf16 = false;
+  fn.scratch = scratch;
+  multiply(p, h.fn, fn);
+  for (std::int64_t t = begin; t < end; ++t) {
+    coefficients(p, h, t);
+    collapse(p, t, 0, d, x);
   }
 }
 
@@ -99,12 +98,10 @@ void hyper_pre(Pass& p, const model::Hyper& h, float* x, const float* out) {
   if (out != nullptr) hyper_post(p, out);
   linear(p, h.fn, w.streams.data(), n * d, p.n(), w.mix.data(), mixes, false);
   p.pool.run(p.n(), [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t)
-      coefficients(p, h, w.streams.data() + t * n * d, w.mix.data() + t * mixes,
-                   w.post.data() + t * n, w.comb.data() + t * n * n);
+    for (std::int64_t t = begin; t < end; ++t) coefficients(p, h, t);
   });
   over_channels(p, [&](std::int64_t t, std::int64_t begin, std::int64_t end) {
-    p.kernels.collapse({streams_of(p, t, begin, end), w.mix.data() + t * mixes, x + t * d});
+    collapse(p, t, begin, end, x);
   });
 }
 

@@ -40,6 +40,10 @@ kernels::Format format_of(model::WeightFormat f) {
   return kernels::Format::kF32;
 }
 
+kernels::Weight weight_of(const model::Linear& w) {
+  return {format_of(w.format), w.rows, w.cols, w.data, w.scale, w.block_rows, w.block_cols};
+}
+
 bool has_codes(const kernels::LinearArgs& a) {
   return a.w.format == kernels::Format::kFp8 || a.w.format == kernels::Format::kFp4;
 }
@@ -99,8 +103,16 @@ decltype(kernels::KernelTable::prepare) Pass::preparing(const kernels::LinearArg
   return int8 && has_codes(a) ? kernels.prepare_int8 : kernels.prepare;
 }
 
-kernels::Weight weight_of(const model::Linear& w) {
-  return {format_of(w.format), w.rows, w.cols, w.data, w.scale, w.block_rows, w.block_cols};
+kernels::LinearArgs product_of(const Pass& p, const model::Linear& w, const float* x,
+                               std::int64_t x_stride, std::int64_t n) {
+  kernels::LinearArgs a{};
+  a.w = weight_of(w);
+  a.row_end = w.rows;
+  a.x = x;
+  a.x_stride = x_stride;
+  a.tokens = n;
+  a.round_bf16 = a.bf16_x = p.native;
+  return a;
 }
 
 void multiply(const Pass& p, const model::Linear& w, kernels::LinearArgs a) {
@@ -125,7 +137,6 @@ void prepare(Pass& p, kernels::LinearArgs& a) {
 }
 
 void multiply_all(Pass& p, std::span<Product> products) {
-  for (Product& q : products) q.a.w = weight_of(*q.w);
   prepare(p, products[0].a);
   const bool prepared = products[0].a.prepared != nullptr;
   std::int64_t pieces = 0;
@@ -152,27 +163,12 @@ void multiply_all(Pass& p, std::span<Product> products) {
   p.pool.share(pieces, [&](std::int64_t i, int thread) { some(i, i + 1, thread); });
 }
 
-Product product_of(const Pass& p, const model::Linear& w, const float* x, std::int64_t x_stride,
-                   std::int64_t n, float* y, std::int64_t y_stride, bool round) {
-  return {&w,
-          {{},
-           0,
-           w.rows,
-           x,
-           x_stride,
-           nullptr,
-           y,
-           y_stride,
-           n,
-           round && p.native,
-           nullptr,
-           0,
-           p.native}};
-}
-
 void linear(Pass& p, const model::Linear& w, const float* x, std::int64_t x_stride, std::int64_t n,
             float* y, std::int64_t y_stride, bool round) {
-  Product one = product_of(p, w, x, x_stride, n, y, y_stride, round);
+  Product one{&w, product_of(p, w, x, x_stride, n)};
+  one.a.y = y;
+  one.a.y_stride = y_stride;
+  one.a.round_bf16 = round && p.native;
   multiply_all(p, {&one, 1});
   p.model.set_passed(w);
 }

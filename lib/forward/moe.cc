@@ -90,39 +90,16 @@ Group group_at(const Pass& p, const Batch& b, std::int64_t i) {
 }
 
 kernels::LinearArgs up_args(const Pass& p, const Group& g, const float* x) {
-  const model::Config& c = p.config;
-  kernels::LinearArgs a{weight_of(g.expert->w1),
-                        0,
-                        c.expert_width,
-                        x,
-                        c.width,
-                        g.token,
-                        nullptr,
-                        0,
-                        g.size(),
-                        p.native,
-                        nullptr,
-                        0,
-                        p.native};
+  kernels::LinearArgs a = product_of(p, g.expert->w1, x, p.config.width, g.size());
+  a.x_row = g.token;
   a.prepared = g.prepared_x;
   return a;
 }
 
 kernels::LinearArgs down_args(const Pass& p, const Group& g) {
-  const model::Config& c = p.config;
-  kernels::LinearArgs a{weight_of(g.expert->w2),
-                        0,
-                        c.width,
-                        p.w.wide.data() + g.begin * c.expert_width,
-                        c.expert_width,
-                        nullptr,
-                        nullptr,
-                        0,
-                        g.size(),
-                        p.native,
-                        nullptr,
-                        0,
-                        p.native};
+  const std::int64_t width = p.config.expert_width;
+  const float* gate = p.w.wide.data() + g.begin * width;
+  kernels::LinearArgs a = product_of(p, g.expert->w2, gate, width, g.size());
   a.prepared = g.prepared_gate;
   return a;
 }

@@ -69,23 +69,22 @@ struct Pass {
 };
 
 // ---- linear.cc
-kernels::Weight weight_of(const model::Linear& w);
-// Some rows of W x, which `a` describes but for W; a.w is what a.prepared was made for.  Weights that
-// were never read before are checked first.  Whoever has multiplied all rows says so to the model:
-// set_passed().
+// All rows of W x for `n` rows of x, results rounded as the numerics do; where they go is open.
+kernels::LinearArgs product_of(const Pass& p, const model::Linear& w, const float* x,
+                               std::int64_t x_stride, std::int64_t n);
+// Some rows of W x, which `a` describes but for W; a.w is what a.prepared was made for.  Weights
+// that were never read before are checked first.  Whoever has multiplied all rows says so to the
+// model: set_passed().
 void multiply(const Pass& p, const model::Linear& w, kernels::LinearArgs a);
-// The tokens of `a`, which has its weights, ready for all threads in w.prepared.
+// The tokens of `a` ready for all threads in w.prepared.
 void prepare(Pass& p, kernels::LinearArgs& a);
-// Rows of W x, for multiply_all.
+// Some rows of W x, for multiply_all.
 struct Product {
   const model::Linear* w;
-  kernels::LinearArgs a;                        // but for a.w
+  kernels::LinearArgs a;
   std::int64_t rows = 0, first = 0, count = 0;  // of multiply_all: of a piece; its pieces
 };
-// All rows of W x[t, :], t < n.
-Product product_of(const Pass& p, const model::Linear& w, const float* x, std::int64_t x_stride,
-                   std::int64_t n, float* y, std::int64_t y_stride, bool round);
-// Products of the same x, by all threads at once; of the same format they share its preparation.
+// Products of the same x, by all threads at once; of the same form they share its preparation.
 void multiply_all(Pass& p, std::span<Product> products);
 // y[t, :] = W x[t, :] for the first `n` rows of x.
 void linear(Pass& p, const model::Linear& w, const float* x, std::int64_t x_stride, std::int64_t n,
