@@ -72,7 +72,7 @@ constexpr std::uint8_t kUntouched = 0xa5;
 TEST_CASE("tokens that were prepared give the same bits", "[kernels][prepare]") {
   for (Format f : {Format::kF32, Format::kBF16, Format::kFp8, Format::kFp4})
     for (std::int64_t cols : {32, 128, 1152, 2048})
-      for (std::int64_t tokens : {1, 2, 3, 4, 7, 12, 13, 24, 25, 48, 49, 100})
+      for (std::int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 12, 13, 18, 19, 24, 25, 48, 49, 100})
         for (const Product& p : products(f)) {
           Call call(f, 21, cols, tokens);
           const auto want = call.run(p, nullptr);
