@@ -9,23 +9,64 @@
 
 namespace v4i {
 
-void Budget::take(std::uint64_t bytes, Use use, const char* what) {
-  std::uint64_t have = total_.load();
-  do {
-    const std::uint64_t cap = cap_.load();
-    if (bytes > cap || have > cap - bytes)
-      fail(Code::kNoMemory, "{} needs {} bytes of host memory; {} of the budget of {} are in use",
-           what, bytes, have, cap);
-  } while (!total_.compare_exchange_weak(have, have + bytes));
-  by_use_[static_cast<int>(use)] += bytes;
-  std::uint64_t peak = peak_.load();
-  while (peak < have + bytes && !peak_.compare_exchange_weak(peak, have + bytes)) {
-  }
+namespace {
+
+constexpr const char* kPlaces[kPlaceCount] = {"host memory", "pinned host memory", "device memory",
+                                              "disk"};
+
+}  // namespace
+
+Budget::Budget(std::uint64_t host_cap, HostAllocator allocator) : allocator_(allocator) {
+  set_cap(host_cap);
 }
 
-void Budget::give(std::uint64_t bytes, Use use) noexcept {
-  by_use_[static_cast<int>(use)] -= bytes;
-  total_ -= bytes;
+bool Budget::try_take(Account& a, std::uint64_t bytes) noexcept {
+  std::uint64_t have = a.total.load();
+  do {
+    const std::uint64_t cap = a.cap.load();
+    if (bytes > cap || have > cap - bytes) return false;
+  } while (!a.total.compare_exchange_weak(have, have + bytes));
+  std::uint64_t peak = a.peak.load();
+  while (peak < have + bytes && !a.peak.compare_exchange_weak(peak, have + bytes)) {
+  }
+  return true;
+}
+
+void Budget::take(Place place, Use use, std::uint64_t bytes, const char* what) {
+  Account& a = at(place);
+  while (!try_take(a, bytes)) {
+    if (bytes <= a.cap.load() && reclaim(place, bytes)) continue;
+    fail(Code::kNoMemory,
+         "{} needs {} bytes of {}; {} of the budget of {} are in use (weights {}, KV {}, scratch "
+         "{}): release sessions or raise the budget",
+         what, bytes, kPlaces[static_cast<int>(place)], a.total.load(), a.cap.load(),
+         used(Use::kWeights, place), used(Use::kKv, place), used(Use::kScratch, place));
+  }
+  a.by_use[static_cast<int>(use)] += bytes;
+}
+
+void Budget::give(Place place, Use use, std::uint64_t bytes) noexcept {
+  at(place).by_use[static_cast<int>(use)] -= bytes;
+  at(place).total -= bytes;
+}
+
+void Budget::add(Reclaimer* reclaimer) {
+  const std::scoped_lock lock(reclaimers_mutex_);
+  reclaimers_.push_back(reclaimer);
+}
+
+void Budget::remove(Reclaimer* reclaimer) noexcept {
+  const std::scoped_lock lock(reclaimers_mutex_);
+  std::erase(reclaimers_, reclaimer);
+}
+
+// True when somebody gave back something, so that another try is worth it.
+bool Budget::reclaim(Place place, std::uint64_t bytes) noexcept {
+  const std::scoped_lock lock(reclaimers_mutex_);
+  std::uint64_t got = 0;
+  for (Reclaimer* r : reclaimers_)
+    if (got < bytes) got += r->give_back(place, bytes - got);
+  return got > 0;
 }
 
 namespace detail {
@@ -70,11 +111,11 @@ void* take_aligned(Budget& budget, std::size_t count, std::size_t size, std::siz
   if (count > (std::size_t{1} << 62) / size)
     fail(Code::kNoMemory, "{} needs {} x {} bytes, more than any machine has", what, count, size);
   const std::size_t bytes = count * size;
-  budget.take(bytes, use, what);
+  budget.take(Place::kHost, use, bytes, what);
   const HostAllocator& a = budget.allocator();
   void* p = a.alloc != nullptr ? a.alloc(bytes, align, a.user) : own_alloc(bytes, align, use);
   if (p == nullptr) {
-    budget.give(bytes, use);
+    budget.give(Place::kHost, use, bytes);
     fail(Code::kNoMemory, "{} needs {} bytes of host memory; the system has none left", what,
          bytes);
   }
@@ -89,7 +130,7 @@ void give_aligned(Budget& budget, void* p, std::size_t bytes, std::size_t align,
   } else {
     own_free(p, bytes, align);
   }
-  budget.give(bytes, use);
+  budget.give(Place::kHost, use, bytes);
 }
 
 }  // namespace detail

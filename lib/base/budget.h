@@ -1,8 +1,9 @@
-// Budget: one hard cap for the bytes of host memory the engine asks for.
+// Budget: a hard cap on the bytes that the engine asks for, place by place.
 //
 // Everything that grows with the model's context or with sessions (KV blocks,
-// windows, workspaces) is taken through a Grant.  What does not fit is refused
-// with a sentence before memory is touched.  Mapped checkpoint files are not
+// windows, workspaces) is taken through it.  What does not fit is refused with a
+// sentence before memory is touched; before that, those who can do without some of
+// theirs are asked to give it back (Reclaimer).  Mapped checkpoint files are not
 // counted: the kernel may drop those pages at any time.
 //
 // Any thread.
@@ -12,10 +13,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <new>
 #include <utility>
+#include <vector>
 
 namespace v4i {
+
+// Where bytes lie.  Today's backend uses the host's memory alone.
+enum class Place : int { kHost = 0, kPinned = 1, kDevice = 2, kDisk = 3 };
+inline constexpr int kPlaceCount = 4;
 
 enum class Use : int { kWeights = 0, kKv = 1, kScratch = 2 };
 inline constexpr int kUseCount = 3;
@@ -28,33 +35,54 @@ struct HostAllocator {
   void* user = nullptr;
 };
 
+// Somebody who holds bytes that can be had again, at the price of time.
+class Reclaimer {
+ public:
+  virtual ~Reclaimer() = default;
+  // Gives back at least `bytes` of `place` if it can; returns how many it did.  Called from any
+  // thread, inside a take() of another; must not take().
+  virtual std::uint64_t give_back(Place place, std::uint64_t bytes) noexcept = 0;
+};
+
 class Budget {
  public:
   static constexpr std::uint64_t kNoCap = ~std::uint64_t{0};
 
-  explicit Budget(std::uint64_t host_cap = kNoCap, HostAllocator allocator = {})
-      : cap_(host_cap), allocator_(allocator) {}
+  explicit Budget(std::uint64_t host_cap = kNoCap, HostAllocator allocator = {});
 
-  std::uint64_t cap() const { return cap_.load(); }
+  std::uint64_t cap(Place place = Place::kHost) const { return at(place).cap.load(); }
   // Lower than what is in use is allowed: nothing new is granted until it fits.
-  void set_cap(std::uint64_t bytes) { cap_.store(bytes); }
+  void set_cap(std::uint64_t bytes, Place place = Place::kHost) { at(place).cap.store(bytes); }
 
-  std::uint64_t used() const { return total_.load(); }
-  std::uint64_t used(Use use) const { return by_use_[static_cast<int>(use)].load(); }
-  std::uint64_t peak() const { return peak_.load(); }
+  std::uint64_t used(Place place = Place::kHost) const { return at(place).total.load(); }
+  std::uint64_t used(Use use, Place place = Place::kHost) const {
+    return at(place).by_use[static_cast<int>(use)].load();
+  }
+  std::uint64_t peak(Place place = Place::kHost) const { return at(place).peak.load(); }
 
-  // Throws Error(kNoMemory) naming `what` when `bytes` do not fit.
-  void take(std::uint64_t bytes, Use use, const char* what);
-  void give(std::uint64_t bytes, Use use) noexcept;
+  // Throws Error(kNoMemory) naming place, `what`, wanted and free when `bytes` do not fit.
+  void take(Place place, Use use, std::uint64_t bytes, const char* what);
+  void give(Place place, Use use, std::uint64_t bytes) noexcept;
+
+  void add(Reclaimer* reclaimer);
+  void remove(Reclaimer* reclaimer) noexcept;
 
   const HostAllocator& allocator() const { return allocator_; }
 
  private:
-  std::atomic<std::uint64_t> cap_;
-  std::atomic<std::uint64_t> total_{0};
-  std::atomic<std::uint64_t> peak_{0};
-  std::atomic<std::uint64_t> by_use_[kUseCount] = {};
+  struct Account {
+    std::atomic<std::uint64_t> cap{kNoCap}, total{0}, peak{0};
+    std::atomic<std::uint64_t> by_use[kUseCount] = {};
+  };
+  const Account& at(Place place) const { return accounts_[static_cast<int>(place)]; }
+  Account& at(Place place) { return accounts_[static_cast<int>(place)]; }
+  bool try_take(Account& a, std::uint64_t bytes) noexcept;
+  bool reclaim(Place place, std::uint64_t bytes) noexcept;
+
+  Account accounts_[kPlaceCount];
   HostAllocator allocator_;
+  std::mutex reclaimers_mutex_;
+  std::vector<Reclaimer*> reclaimers_;
 };
 
 // An aligned array of plain values, counted in a Budget for as long as it lives.
