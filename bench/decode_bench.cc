@@ -20,7 +20,7 @@ bench::Measured at_context(session::Context& context, cli::Peaks& peaks, std::in
                            int repeat) {
   const int count = std::max(g_tokens * repeat / kSlice * kSlice, kSlice);
   const std::int64_t most = context.context_max() - count;
-  kv::State state(context.layout(), context.store(), context.identity());
+  kv::State state(context.layout(), context.cache(), context.identity());
   bench::make_history(state, std::min(tokens, most), context.vocab(), 3);
   std::vector<float> logits(static_cast<std::size_t>(context.vocab()));
   const auto ids = bench::some_tokens(count, context.vocab(), 2);

@@ -16,7 +16,7 @@ std::int64_t g_chunk = 512;
 // The prompt in chunks, as a session computes it; only the last one asks for logits.
 void compute(session::Context& context, std::span<const std::int32_t> ids, float* logits,
              forward::Profile* profile) {
-  kv::State state(context.layout(), context.store(), context.identity());
+  kv::State state(context.layout(), context.cache(), context.identity());
   const auto chunk = static_cast<std::size_t>(g_chunk);
   for (std::size_t at = 0; at < ids.size(); at += chunk) {
     const auto part = ids.subspan(at, std::min(chunk, ids.size() - at));

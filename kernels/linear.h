@@ -3,20 +3,11 @@
 
 #include <cstdint>
 
+#include "lib/tensor/weight.h"
+
 namespace v4i::kernels {
 
-enum class Format { kF32, kBF16, kFp8, kFp4 };
-
-// W of y = W x, row-major [rows, cols].
-//   kFp8  e4m3 codes; scale [ceil(rows / block_rows)][ceil(cols / block_cols)] ue8m0
-//   kFp4  cols / 2 bytes a row, low nibble first; scale [rows][cols / 32] ue8m0
-struct Weight {
-  Format format;
-  std::int64_t rows, cols;
-  const void* data;
-  const std::uint8_t* scale;
-  int block_rows, block_cols;
-};
+using Format = WeightFormat;
 
 // y[t, r] = sum_k W[r, k] x[t, k] for t < tokens and r in [row_begin, row_end).
 // Float32 accumulation in an order that depends on cols alone.  A bf16 or float32 weight that is no

@@ -23,7 +23,7 @@ void random_floats(Random& random, std::byte* out, std::size_t bytes) {
 
 // Values within +-2: e4m3 codes below 0x40 and a sign, bf16 near 1, scales of 1.
 void random_row(Random& random, const kv::RowFormat& f, std::byte* out) {
-  if (!f.packed) return random_floats(random, out, f.bytes());
+  if (f.form == kv::RowForm::kFloat32) return random_floats(random, out, f.bytes());
   const auto plain = static_cast<std::size_t>(f.dim - f.rope);
   std::memset(out, 127, f.bytes());
   for (std::size_t i = 0; i < plain; ++i) out[i] = static_cast<std::byte>(random() & 0xbf);
@@ -60,7 +60,7 @@ void make_history(kv::State& state, std::int64_t length, std::int64_t vocab, std
   Random random(seed);
   const kv::Layout& layout = state.layout();
   const auto rows =
-      pool(layout.row.bytes(), [&](std::byte* out) { random_row(random, layout.row, out); });
+      pool(layout.main_row.bytes(), [&](std::byte* out) { random_row(random, layout.main_row, out); });
   const auto keys =
       pool(layout.key.bytes(), [&](std::byte* out) { random_key(random, layout.key, out); });
   state.begin(some_tokens(length, vocab, seed));
@@ -68,12 +68,13 @@ void make_history(kv::State& state, std::int64_t length, std::int64_t vocab, std
     const kv::LayerLayout& layer = layout.layers[static_cast<std::size_t>(l)];
     for (std::int64_t at = std::max<std::int64_t>(0, length - layout.window_slots); at < length;
          ++at)
-      std::memcpy(state.window_row(l, at), rows.data() + random() % kRows * layout.row.bytes(),
-                  layout.row.bytes());
+      std::memcpy(state.new_window_row(l, at),
+                  rows.data() + random() % kRows * layout.window_row.bytes(),
+                  layout.window_row.bytes());
     if (layer.ratio == 0) continue;
     for (std::int64_t at = std::max<std::int64_t>(0, length - layer.partial_slots); at < length;
          ++at)
-      random_floats(random, reinterpret_cast<std::byte*>(state.partial(l, at)),
+      random_floats(random, reinterpret_cast<std::byte*>(state.new_partial(l, at)),
                     layer.partial_floats() * sizeof(float));
     fill_rows(state, l, kv::RowKind::kMain, length / layer.ratio, random, rows);
     if (layer.index_keys)

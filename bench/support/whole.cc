@@ -37,7 +37,7 @@ int Program::run(int argc, char** argv, void (*body)(Program&)) {
 std::shared_ptr<session::Context> open(const Options& options, int max_batch_tokens) {
   session::EngineOptions engine;
   engine.threads = options.threads;
-  engine.isa = options.isa;
+  engine.backend.isa = options.isa;
   session::OpenOptions open_options;
   open_options.path = options.model;
   open_options.numerics = options.numerics;

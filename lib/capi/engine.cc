@@ -46,14 +46,13 @@ void check_engine_options(const v4i_engine_options& o) {
   refuse_extensions(o.next, "v4i_engine_options");
   check_range(o.thread_count, 0, 1024, "v4i_engine_options.thread_count");
   check_range(o.log_level, 0, V4I_LOG_DEBUG, "v4i_engine_options.log_level");
-  if (o.backend != nullptr && std::strcmp(o.backend, "cpu") != 0)
-    fail(Code::kUnsupported, "backend \"{}\": this build has \"cpu\" only", o.backend);
 }
 
 std::shared_ptr<EngineState> create_engine(const v4i_engine_options& o) {
   session::EngineOptions options;
   options.threads = o.thread_count;
-  if (o.force_isa != nullptr) options.isa = o.force_isa;
+  if (o.backend != nullptr) options.backend.name = o.backend;
+  if (o.force_isa != nullptr) options.backend.isa = o.force_isa;
   if (o.budget != nullptr)
     options.host_bytes = host_cap(read_struct(o.budget, "v4i_memory_budget"));
   std::shared_ptr<v4i_allocator> keep;
@@ -61,7 +60,7 @@ std::shared_ptr<EngineState> create_engine(const v4i_engine_options& o) {
     options.allocator = adopt_allocator(read_struct(o.allocator, "v4i_allocator"), &keep);
   auto state = std::make_shared<EngineState>(options, o, std::move(keep));
   state->log.add(V4I_LOG_INFO, "engine",
-                 fmt::format("created: {} kernels, {} threads", state->engine->kernels_name(),
+                 fmt::format("created: {} kernels, {} threads", state->engine->backend().identity(),
                              state->engine->pool().size()));
   return state;
 }
@@ -152,7 +151,7 @@ v4i_status v4i_engine_device_info(const v4i_engine* e, size_t i, v4i_device_info
     if (i != 0) fail(Code::kInvalid, "device {}: there is 1, with index 0", i);
     auto info = zeroed<v4i_device_info>();
     processor_name(info.name);
-    const std::string_view isa = engine.engine->kernels_name();
+    const std::string_view isa = engine.engine->backend().identity();
     std::memcpy(info.arch, isa.data(), std::min(isa.size(), sizeof info.arch - 1));
     info.memory_total = pages(_SC_PHYS_PAGES);
     info.memory_free = pages(_SC_AVPHYS_PAGES);

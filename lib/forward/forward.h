@@ -1,12 +1,5 @@
-// Forward: tokens in, logits out.  The model's mathematics, one file per part:
-//
-//   forward.cc     the skeleton: layers, chunks, cancel, undo (spec 2.2)
-//   hyper.cc       mHC: residual streams (2.3)
-//   attention.cc   projections, candidate rows, output projection (2.4, 2.7)
-//   compressor.cc  compressed rows of CSA and HCA (2.5)
-//   indexer.cc     top-k selection of CSA rows (2.6)
-//   moe.cc         router and experts (2.8, 2.9)
-//   head.cc        logits; mtp.cc the draft block (3.1)
+// Forward: tokens in, logits out.  What is the same on every machine: checks of the batch, the
+// layer loop, cancelling, undo.  The mathematics is in the backends' folders (cpu/).
 //
 // A batch is any mix of sessions and of prompt and decode tokens.  Each token is
 // computed as if it were alone: its result does not depend, bit for bit, on the
@@ -20,65 +13,35 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
-#include "lib/base/budget.h"
 #include "lib/base/cancel.h"
-#include "lib/kv/state.h"
-#include "lib/model/model.h"
-
-namespace v4i {
-class ThreadPool;
-}
-namespace v4i::kernels {
-struct KernelTable;
-}
+#include "lib/forward/backend.h"
+#include "lib/forward/batch.h"
+#include "lib/forward/options.h"
+#include "lib/kv/layout.h"
 
 namespace v4i::forward {
 
-class Profile;  // profile.h
-
-// kExact:  float32 activations, no activation quantisation (compared with the
-//          oracle at 1e-4).
-// kNative: as trained: activations rounded to bf16 between modules and to fp8/fp4
-//          where the reference does, packed KV rows.
-// kFast:   native, but the products with fp8 and fp4 weights are made of int8
-//          (kernels/linear.h): inputs and weights of a row, 512 columns to a scale.
-enum class Numerics { kExact, kNative, kFast };
-
-// One sequence's share of a batch: `tokens` follow state->length().
-struct Item {
-  kv::State* state = nullptr;
-  std::span<const std::int32_t> tokens;
-  // Where logits go, float32: nullptr, [vocab] of the last token, or with
-  // all_logits [tokens, vocab].
-  float* logits = nullptr;
-  bool all_logits = false;
-  // nullptr, or [tokens, hc_mult, width]: streams after the last layer (drafting).
-  float* hidden = nullptr;
-};
-
-struct Options {
-  Numerics numerics = Numerics::kNative;
-  int max_tokens = 512;  // of one run(), all items together
-};
-
 class Forward {
  public:
-  // Error(kNoMemory) when the workspace does not fit the budget, Error(kUnsupported) for kFast
-  // where kernels or model have no such products.
-  Forward(std::shared_ptr<const model::Model> model, const kernels::KernelTable& kernels,
-          ThreadPool& pool, Budget& budget, const Options& options);
+  // Error(kNoMemory) when the workspace does not fit the budget, Error(kUnsupported) for what the
+  // backend has no kernels for.  `experts` null: those of the mapped checkpoint.
+  Forward(std::shared_ptr<const model::Model> model, Backend& backend, const Options& options,
+          std::shared_ptr<experts::Experts> experts = nullptr);
   ~Forward();
 
-  const model::Model& model() const;
-  const Options& options() const;
-  const kv::Layout& layout() const;  // of the KV state of one sequence
-  std::size_t workspace_bytes() const;
+  const model::Model& model() const { return *model_; }
+  const Options& options() const { return options_; }
+  const kv::Layout& layout() const { return layout_; }  // of the KV state of one sequence
+  const kv::Layout& draft_layout() const { return draft_layout_; }
+  std::size_t workspace_bytes() const { return executor_->workspace_bytes(); }
 
   // Computes every item's tokens and advances its state.  Throws Error: kCancelled
-  // (looked at before every layer), kNoMemory, kFormat (a damaged tensor met at
-  // first touch), kInvalid (token id out of range).  After a throw every state is
-  // exactly as it was.  A profile, if given, is told where the time went.
+  // (looked at before every layer and between pieces of the head), kNoMemory, kFormat (a damaged
+  // tensor met at first touch), kInvalid (token id out of range), kUnsupported (an input that the
+  // model or the backend cannot take); kv::LostRows.  After a throw every state is exactly as it
+  // was.  A profile, if given, is told where the time went.
   void run(std::span<const Item> items, const CancelFlag* cancel, Profile* profile = nullptr);
 
   // The MTP block (spec 3.1): `hidden` [n, hc_mult, width] of positions
@@ -86,7 +49,6 @@ class Forward {
   // `state` is a state of draft_layout(), its length == first; it is advanced.
   void run_mtp(kv::State& state, std::span<const std::int32_t> next_tokens, const float* hidden,
                float* logits, const CancelFlag* cancel);
-  const kv::Layout& draft_layout() const;
 
   // One block alone, for teacher-forced tests: `streams` [n, hc_mult, width] in and
   // out, tokens at positions state.length()...  The state is not advanced and rows
@@ -94,8 +56,20 @@ class Forward {
   void run_layer(int layer, kv::State& state, std::span<const std::int32_t> tokens, float* streams);
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  void set_batch(std::span<const Item> items);
+  void layer(Layer which, const Batch& out, const CancelFlag* cancel);
+  void emit(const CancelFlag* cancel);
+  void head(bool draft, const CancelFlag* cancel);
+  template <class Body>
+  void in_chunk(std::span<const Item> items, Body&& body);
+
+  std::shared_ptr<const model::Model> model_;
+  Options options_;
+  kv::Layout layout_, draft_layout_;
+  std::unique_ptr<Executor> executor_;
+  Batch all_, outputs_;
+  std::vector<kv::State*> states_;
+  std::vector<LogitsRow> rows_;
 };
 
 }  // namespace v4i::forward

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "lib/forward/pass.h"
 
 namespace v4i::forward {
 
@@ -11,39 +10,30 @@ namespace {
 
 std::uint64_t u64(std::int64_t n) { return static_cast<std::uint64_t>(n); }
 
-std::int64_t all_tokens(const Pass& p) {
-  std::int64_t n = 0;
-  for (const Item& item : p.items) n += static_cast<std::int64_t>(item.tokens.size());
-  return n;
-}
-
 // Tokens that see more rows than the indexer keeps; only they use its weights.
-std::int64_t choosing_tokens(const Pass& p) {
+std::int64_t choosing_tokens(const Profile::Run& p) {
   std::int64_t ratio = 0, n = 0;
   for (const model::LayerPlan& plan : p.model.plan().layers)
     if (plan.indexer) ratio = plan.ratio;
   if (ratio == 0) return 0;
-  for (const Item& item : p.items) {
-    const std::int64_t end = item.state->length();
-    for (std::int64_t at = end - static_cast<std::int64_t>(item.tokens.size()); at < end; ++at)
-      n += (at + 1) / ratio > p.config.index_topk ? 1 : 0;
-  }
+  for (const Token& t : p.all.tokens())
+    n += (t.position + 1) / ratio > p.model.config().index_topk ? 1 : 0;
   return n;
 }
 
 // The last layer computes the tokens with outputs alone: `n` tokens of a cost that is summed over
 // all layers count as a little less.  (Its KV rows, a few percent of a layer, are not counted.)
-std::int64_t less_last_layer(const Pass& p, std::int64_t n, std::uint64_t flops) {
-  const std::int64_t layers = p.config.layers;
-  const std::int64_t skipped = all_tokens(p) - static_cast<std::int64_t>(p.outputs.size());
+std::int64_t less_last_layer(const Profile::Run& p, std::int64_t n, std::uint64_t flops) {
+  const std::int64_t layers = p.model.config().layers;
+  const std::int64_t skipped = p.all.n() - p.outputs.n();
   return static_cast<std::int64_t>(flops) * n -
          static_cast<std::int64_t>(flops) / layers * std::min(skipped, n);
 }
 
-void add_weights(const Pass& p, std::uint64_t experts, std::int64_t head_rows,
+void add_weights(const Profile::Run& p, std::uint64_t experts, std::int64_t head_rows,
                  Profile::Totals* out) {
   const auto costs = model::token_costs(p.model);
-  const std::int64_t n = all_tokens(p);
+  const std::int64_t n = p.all.n();
   const model::Cost expert = model::expert_cost(p.model);
   for (int i = 0; i < model::kPartCount; ++i) {
     const auto part = static_cast<model::Part>(i);
@@ -61,23 +51,22 @@ void add_weights(const Pass& p, std::uint64_t experts, std::int64_t head_rows,
 }
 
 // One position in one layer; `reads` says whether its rows count as read from memory.
-void add_rows(const Pass& p, const model::LayerPlan& plan, const kv::Layout& layout,
+void add_rows(const model::Config& c, const model::LayerPlan& plan, const kv::Layout& layout,
               std::int64_t position, bool reads, Profile::Totals* out) {
-  const model::Config& c = p.config;
   const std::int64_t visible = plan.ratio == 0 ? 0 : (position + 1) / plan.ratio;
   const bool choose = plan.indexer && visible > c.index_topk;
   const std::int64_t rows = std::min(position + 1, c.window) + (choose ? c.index_topk : visible);
   out->flops[model::Part::kRows] += u64(4 * rows * c.heads * c.head_dim);
   if (choose) out->flops[model::Part::kIndexer] += u64(2 * visible * c.index_heads * c.index_dim);
   if (!reads) return;
-  out->bytes[model::Part::kRows] += u64(rows) * layout.row.bytes();
+  out->bytes[model::Part::kRows] += u64(rows) * layout.main_row.bytes();
   if (choose) out->bytes[model::Part::kIndexer] += u64(visible) * layout.key.bytes();
 }
 
 }  // namespace
 
-void Profile::begin(const ThreadPool& pool) {
-  busy_ = pool.busy_ns();
+void Profile::begin(std::uint64_t busy_ns) {
+  busy_ = busy_ns;
   ns_ = {};
   experts_ = 0;
   last_ = Clock::now();
@@ -96,10 +85,10 @@ void Profile::move(model::Part from, model::Part to, std::int64_t ns) {
   ns_[to] += moved;
 }
 
-void Profile::end(const Pass& p, std::int64_t head_rows) {
+void Profile::end(const Run& p) {
   mark(model::Part::kOther);
-  const std::int64_t n = all_tokens(p);
-  Totals& to = n == static_cast<std::int64_t>(p.items.size()) ? decode_ : prefill_;
+  const std::int64_t n = p.all.n();
+  Totals& to = n == static_cast<std::int64_t>(p.all.items().size()) ? decode_ : prefill_;
   to.runs += 1;
   to.tokens += u64(n);
   to.experts += experts_;
@@ -108,19 +97,18 @@ void Profile::end(const Pass& p, std::int64_t head_rows) {
     to.ns.values[i] += ns_.values[i];
     total += ns_.values[i];
   }
-  const std::uint64_t busy = (p.pool.busy_ns() - busy_) / u64(p.pool.size());
+  const std::uint64_t busy = (p.busy_ns - busy_) / u64(p.threads);
   to.idle_ns += total - std::min(total, busy);
-  add_weights(p, experts_, head_rows, &to);
+  add_weights(p, experts_, p.head_rows, &to);
   const auto& layers = p.model.plan().layers;
-  for (std::size_t l = 0; l < layers.size(); ++l)
-    for (const Item& item : p.items) {
-      const std::int64_t end = item.state->length();
-      const auto count = static_cast<std::int64_t>(item.tokens.size());
-      const bool some = l + 1 == layers.size() && item.hidden == nullptr && !item.all_logits;
-      for (std::int64_t at = end - (some ? std::min<std::int64_t>(count, 1) : count); at < end;
-           ++at)
-        add_rows(p, layers[l], item.state->layout(), at, at + 1 == end, &to);
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    const Batch& tokens = l + 1 == layers.size() ? p.outputs : p.all;
+    for (const Token& t : tokens.tokens()) {
+      const Item& item = p.all.items()[static_cast<std::size_t>(t.item)];
+      const bool last = t.position - p.all.start(t) + 1 == static_cast<std::int64_t>(item.tokens.size());
+      add_rows(p.model.config(), layers[l], item.state->layout(), t.position, last, &to);
     }
+  }
 }
 
 void Profile::add(const Profile& other) {

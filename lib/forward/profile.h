@@ -9,15 +9,11 @@
 #include <chrono>
 #include <cstdint>
 
+#include "lib/forward/batch.h"
+#include "lib/model/model.h"
 #include "lib/model/parts.h"
 
-namespace v4i {
-class ThreadPool;
-}
-
 namespace v4i::forward {
-
-struct Pass;
 
 class Profile {
  public:
@@ -33,18 +29,28 @@ class Profile {
     model::PerPart<std::uint64_t> flops;
   };
 
+  // What a run was.
+  struct Run {
+    const model::Model& model;
+    const Batch& all;          // its tokens
+    const Batch& outputs;      // those that the last layer computed
+    std::int64_t head_rows;
+    std::uint64_t busy_ns;     // of all threads together, at its end
+    int threads;
+  };
+
   // Runs in which every sequence had one token, and all others.
   const Totals& decode() const { return decode_; }
   const Totals& prefill() const { return prefill_; }
 
-  void begin(const ThreadPool& pool);  // which counts what its threads do
+  void begin(std::uint64_t busy_ns);  // of all threads together, so far
   // The time since the last mark was `part`.
   void mark(model::Part part);
   // Of the time of a part, that much was another's: their work takes turns.
   void move(model::Part from, model::Part to, std::int64_t ns);
   void add_experts(std::int64_t distinct) { experts_ += static_cast<std::uint64_t>(distinct); }
   // A run that ends without this (an error) leaves no trace.
-  void end(const Pass& pass, std::int64_t head_rows);
+  void end(const Run& run);
   void add(const Profile& other);
 
  private:

@@ -1,47 +1,71 @@
 // BlockTable: copy on write for sealed blocks, whole-block growth for the rest.
 #include "lib/kv/block_table.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "lib/base/error.h"
 
 namespace v4i::kv {
 
-void BlockTable::reserve(std::int64_t first, std::int64_t last, store::TierStack& store) {
-  if (first >= last) return;
+std::uint64_t BlockTable::bytes() const {
+  std::uint64_t total = 0;
+  for (const Entry& e : blocks_)
+    if (e.sealed == nullptr || e.sealed->here) total += block_bytes();
+  return total;
+}
+
+bool BlockTable::reserve(std::int64_t first, std::int64_t last, store::BlockCache& cache) {
+  if (first >= last) return true;
   const std::int64_t begin = first / rows_per_block_, end = (last - 1) / rows_per_block_ + 1;
   V4I_CHECK(first >= 0 && begin <= blocks());
   for (std::int64_t b = begin; b < end; ++b) {
     if (b < blocks() && !is_sealed(b)) continue;
-    Slot fresh;
-    fresh.open = store.allocate(block_bytes());
+    Entry fresh;
+    fresh.open = cache.allocate(block_bytes());
     fresh.data = fresh.open.data();
     if (b == blocks()) {
       blocks_.push_back(std::move(fresh));
-    } else {
-      Slot& old = blocks_[static_cast<std::size_t>(b)];
-      std::memcpy(fresh.open.data(), old.data, block_bytes());
-      old = std::move(fresh);
+      continue;
     }
+    Entry& old = blocks_[static_cast<std::size_t>(b)];
+    if (!cache.copy(old.sealed, fresh.open)) return false;
+    old = std::move(fresh);
   }
+  return true;
 }
 
 std::byte* BlockTable::mutable_row(std::int64_t i) {
   const auto b = static_cast<std::size_t>(i / rows_per_block_);
   V4I_CHECK(i >= 0 && b < blocks_.size() && !blocks_[b].open.empty());
-  return blocks_[b].open.data() + static_cast<std::size_t>(i % rows_per_block_) * row_bytes_;
+  return blocks_[b].data + static_cast<std::size_t>(i % rows_per_block_) * row_bytes_;
 }
 
-bool BlockTable::is_sealed(std::int64_t index) const {
-  return blocks_[static_cast<std::size_t>(index)].sealed != nullptr;
+bool BlockTable::read(std::int64_t first, std::int64_t count, store::BlockCache& cache,
+                      void* to) const {
+  const Entry& e = blocks_[static_cast<std::size_t>(first / rows_per_block_)];
+  const std::size_t at = static_cast<std::size_t>(first % rows_per_block_) * row_bytes_;
+  const std::size_t n = static_cast<std::size_t>(count) * row_bytes_;
+  if (e.sealed != nullptr) return cache.read(e.sealed, at, n, to);
+  cache.memory().download(to, e.data + at, n);
+  return true;
 }
 
-void BlockTable::seal(std::int64_t index, const store::BlockKey& key, store::TierStack& store) {
-  Slot& slot = blocks_[static_cast<std::size_t>(index)];
-  V4I_CHECK(slot.sealed == nullptr);
-  slot.sealed = store.seal(key, std::move(slot.open));
-  slot.data = slot.sealed->bytes.data();
-  slot.open.reset();
+bool BlockTable::is_sealed(std::int64_t index) const { return sealed(index) != nullptr; }
+
+void BlockTable::seal(std::int64_t index, const store::BlockKey& key, store::BlockCache& cache) {
+  Entry& e = blocks_[static_cast<std::size_t>(index)];
+  V4I_CHECK(e.sealed == nullptr);
+  e.sealed = cache.seal(key, std::move(e.open));
+  e.open.reset();
+  e.data = nullptr;
+  settled_at_ = kUnsettled;
+}
+
+void BlockTable::adopt(store::BlockRef block) {
+  Entry e;
+  e.sealed = std::move(block);
+  blocks_.push_back(std::move(e));
+  settled_at_ = kUnsettled;
 }
 
 void BlockTable::truncate(std::int64_t rows) noexcept {
@@ -49,21 +73,40 @@ void BlockTable::truncate(std::int64_t rows) noexcept {
   if (keep < blocks()) blocks_.erase(blocks_.begin() + keep, blocks_.end());
 }
 
-BlockTable BlockTable::fork(store::TierStack& store) const {
+BlockTable BlockTable::fork(store::BlockCache& cache) const {
   BlockTable other(row_bytes_, rows_per_block_);
   other.blocks_.reserve(blocks_.size());
-  for (const Slot& slot : blocks_) {
-    Slot copy;
-    copy.sealed = slot.sealed;
-    copy.data = slot.data;
-    if (slot.sealed == nullptr) {
-      copy.open = store.allocate(block_bytes());
-      std::memcpy(copy.open.data(), slot.data, block_bytes());
+  for (const Entry& e : blocks_) {
+    Entry copy;
+    copy.sealed = e.sealed;
+    if (e.sealed == nullptr) {
+      copy.open = cache.allocate(block_bytes());
+      cache.memory().copy(copy.open.data(), e.data, block_bytes());
       copy.data = copy.open.data();
     }
     other.blocks_.push_back(std::move(copy));
   }
   return other;
+}
+
+bool BlockTable::settle(std::uint64_t evictions) {
+  for (Entry& e : blocks_) {
+    if (e.sealed == nullptr) continue;
+    if (!e.sealed->here) return false;
+    e.data = e.sealed->slot.data();
+  }
+  settled_at_ = evictions;
+  return true;
+}
+
+void BlockTable::sealed_blocks(std::vector<store::BlockRef>* out) const {
+  for (const Entry& e : blocks_)
+    if (e.sealed != nullptr) out->push_back(e.sealed);
+}
+
+std::int64_t BlockTable::first_lost() const {
+  const auto lost = [](const Entry& e) { return e.sealed != nullptr && e.sealed->lost; };
+  return std::find_if(blocks_.begin(), blocks_.end(), lost) - blocks_.begin();
 }
 
 }  // namespace v4i::kv

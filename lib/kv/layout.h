@@ -15,13 +15,18 @@
 
 namespace v4i::kv {
 
-// A stored KV row of `dim` channels, the last `rope` of them rotary.
-//   packed: (dim - rope) e4m3 | rope bf16 | ceil((dim - rope) / 64) ue8m0, padded to a
-//           multiple of 8 (512, 64: 584 bytes)
-//   else:   dim float32
+// How a KV row of `dim` channels, the last `rope` of them rotary, is stored.
+enum class RowForm {
+  kFloat32,     // dim float32
+  kFp8Rope16,   // V4: (dim - rope) e4m3 | rope bf16 | ceil((dim - rope) / 64) ue8m0, padded to a
+                // multiple of 8 (512, 64: 584 bytes)
+  kFp8,         // V4.1, window: dim e4m3 | ceil(dim / 32) ue8m0 (512: 528 bytes)
+  kFp4,         // V4.1, main: dim / 2 e2m1 pairs | ceil(dim / 16) e4m3 (512: 288 bytes)
+};
+
 struct RowFormat {
   int dim = 0, rope = 0;
-  bool packed = false;
+  RowForm form = RowForm::kFloat32;
   std::size_t bytes() const;
 };
 
@@ -41,6 +46,9 @@ struct LayerLayout {
   int partial_width = 0;  // floats per slot: values then gates of the main compressor ...
   int index_width = 0;    // ... then values and gates of the indexer's; 0 without one
   bool index_keys = false;
+  // The layers whose rows and keys this one reads: itself by default (-1), else it has none of its
+  // own (V4.1).
+  int main_from = -1, index_from = -1;
   // Byte offsets in the fixed state of a session.
   std::size_t window_offset = 0, partial_offset = 0;
 
@@ -48,7 +56,7 @@ struct LayerLayout {
 };
 
 struct Layout {
-  RowFormat row;
+  RowFormat window_row, main_row;
   KeyFormat key;
   int window = 0;        // rows the model looks back, the current one included
   int rollback = 0;      // tokens that can be taken back by setting the length
@@ -68,6 +76,15 @@ struct Layout {
   double bytes_per_token() const;
   // Of every number that decides what the bytes of a state mean.
   Digest digest() const;
+  // The layer whose rows or keys `layer` reads.
+  int source(int layer, bool index) const {
+    const LayerLayout& l = layers[static_cast<std::size_t>(layer)];
+    const int from = index ? l.index_from : l.main_from;
+    return from < 0 ? layer : from;
+  }
+
+ private:
+  void check_source(int source, std::size_t layer, int ratio, bool index) const;
 };
 
 }  // namespace v4i::kv

@@ -1,18 +1,13 @@
-// State: one sequence's KV state between and during chunks.
+// State: rows, chunks and blocks.  See state.h; snapshots are in snapshot.cc.
 #include "lib/kv/state.h"
 
 #include <algorithm>
-#include <cstring>
-#include <new>
 
 #include "lib/base/error.h"
 
 namespace v4i::kv {
 
 namespace {
-
-constexpr std::int64_t kFirstCheckpoint = 512;  // tokens between checkpoints, at the start
-constexpr std::size_t kMaxCheckpoints = 8;
 
 Digest chain_root(const Digest& seed, const Layout& layout) {
   constexpr char kTag[] = "v4infer kv";
@@ -24,30 +19,30 @@ Digest chain_root(const Digest& seed, const Layout& layout) {
   return h.finish();
 }
 
-Buffer<std::byte> fixed_buffer(Budget& budget, const Layout& layout) {
-  return {budget, layout.fixed_bytes, Use::kKv, "the window and partial state of a sequence"};
+store::Slot fixed_slot(store::BlockCache& cache, const Layout& layout) {
+  return {cache.memory(), layout.fixed_bytes, "the window and partial state of a sequence"};
 }
 
-std::size_t slot(std::int64_t position, int slots) {
+std::size_t slot_of(std::int64_t position, int slots) {
   return static_cast<std::size_t>(position % slots);
 }
 
 }  // namespace
 
-State::State(std::shared_ptr<const Layout> layout, store::TierStack& store, const Digest& seed)
-    : State(layout, store, Prefix(store.budget(), chain_root(seed, *layout))) {}
+State::State(std::shared_ptr<const Layout> layout, store::BlockCache& cache, const Digest& seed)
+    : State(layout, cache, Prefix(cache.budget(), chain_root(seed, *layout))) {}
 
-State::State(std::shared_ptr<const Layout> layout, store::TierStack& store, Prefix prefix)
+State::State(std::shared_ptr<const Layout> layout, store::BlockCache& cache, Prefix prefix)
     : layout_(std::move(layout)),
-      store_(&store),
-      fixed_(fixed_buffer(store.budget(), *layout_)),
+      cache_(&cache),
+      fixed_(fixed_slot(cache, *layout_)),
       prefix_(std::move(prefix)),
-      checkpoint_every_(kFirstCheckpoint) {
+      snapshot_every_(kFirstSnapshot) {
   tables_.reserve(layout_->layers.size() * 2);
   for (const LayerLayout& l : layout_->layers)
     for (bool index : {false, true})
       tables_.emplace_back(layout_->row_bytes(l, index), layout_->rows_per_block);
-  checkpoints_.reserve(kMaxCheckpoints + 1);
+  snapshots_.reserve(kMaxSnapshots + 1);
 }
 
 State::State(State&&) noexcept = default;
@@ -55,9 +50,9 @@ State& State::operator=(State&&) noexcept = default;
 State::~State() = default;
 
 std::uint64_t State::bytes() const {
-  std::uint64_t total = fixed_.bytes() + undo_.bytes() + prefix_.bytes();
+  std::uint64_t total = fixed_.bytes() + next_.bytes() + prefix_.bytes();
   for (const BlockTable& t : tables_) total += t.bytes();
-  for (const Checkpoint& c : checkpoints_) total += c.fixed->bytes();
+  for (const Snapshot& s : snapshots_) total += s.block->bytes;
   return total;
 }
 
@@ -65,95 +60,137 @@ std::uint64_t State::bytes() const {
 
 std::size_t State::window_at(int layer, std::int64_t position) const {
   return layout_->layers[static_cast<std::size_t>(layer)].window_offset +
-         slot(position, layout_->window_slots) * layout_->row.bytes();
+         slot_of(position, layout_->window_slots) * layout_->window_row.bytes();
 }
 
 std::size_t State::partial_at(int layer, std::int64_t position) const {
   const LayerLayout& l = layout_->layers[static_cast<std::size_t>(layer)];
-  return l.partial_offset + slot(position, l.partial_slots) * l.partial_floats() * sizeof(float);
-}
-
-std::byte* State::window_row(int layer, std::int64_t position) {
-  return fixed_.data() + window_at(layer, position);
+  return l.partial_offset +
+         slot_of(position, l.partial_slots) * l.partial_floats() * sizeof(float);
 }
 
 const std::byte* State::window_row(int layer, std::int64_t position) const {
   return fixed_.data() + window_at(layer, position);
 }
 
-float* State::partial(int layer, std::int64_t position) {
-  return reinterpret_cast<float*>(fixed_.data() + partial_at(layer, position));
+std::byte* State::new_window_row(int layer, std::int64_t position) {
+  return written().data() + window_at(layer, position);
 }
 
 const float* State::partial(int layer, std::int64_t position) const {
   return reinterpret_cast<const float*>(fixed_.data() + partial_at(layer, position));
 }
 
+float* State::new_partial(int layer, std::int64_t position) {
+  return reinterpret_cast<float*>(written().data() + partial_at(layer, position));
+}
+
+BlockTable& State::table_of(int layer, RowKind kind) {
+  return tables_[table_index(layout_->source(layer, kind == RowKind::kIndex), kind)];
+}
+
+const BlockTable& State::table_of(int layer, RowKind kind) const {
+  return tables_[table_index(layout_->source(layer, kind == RowKind::kIndex), kind)];
+}
+
 std::byte* State::new_row(int layer, RowKind kind, std::int64_t row) {
   V4I_CHECK(pending_ > 0);
-  return table(layer, kind).mutable_row(row);
+  return tables_[table_index(layer, kind)].mutable_row(row);
 }
 
 const std::byte* State::row(int layer, RowKind kind, std::int64_t row) const {
-  return table(layer, kind).row(row);
+  return table_of(layer, kind).row(row);
 }
 
 // Rows of a table that the first `length` tokens complete.
 std::int64_t State::rows(std::size_t table, std::int64_t length) const {
-  if (!tables_[table].used()) return 0;
-  return length / layout_->layers[table / 2].ratio;
+  return tables_[table].used() ? length / ratio(table) : 0;
+}
+
+std::int64_t State::final_blocks(std::size_t table, std::int64_t length) const {
+  const std::int64_t reach = std::max<std::int64_t>(0, length - layout_->rollback);
+  return rows(table, reach) / layout_->rows_per_block;
+}
+
+void State::layer_blocks(int layer, std::vector<store::BlockRef>* out) const {
+  for (const RowKind kind : {RowKind::kMain, RowKind::kIndex})
+    table_of(layer, kind).sealed_blocks(out);
+}
+
+bool State::settle(int layer, std::uint64_t evictions) {
+  bool all = true;
+  for (const RowKind kind : {RowKind::kMain, RowKind::kIndex}) {
+    BlockTable& t = table_of(layer, kind);
+    all = (t.settled(evictions) || t.settle(evictions)) && all;
+  }
+  return all;
 }
 
 // ---- a chunk
 
-void State::begin(std::span<const std::int32_t> tokens) {
+void State::begin(std::span<const std::int32_t> tokens, std::span<const Media> media) {
   const auto n = static_cast<std::int64_t>(tokens.size());
   V4I_CHECK(pending_ == 0 && n > 0 && n < (std::int64_t{1} << 40));
   try {
-    make_room(n);
+    make_room(n, media.size());
   } catch (const Error& error) {
-    if (error.code() != Code::kNoMemory || checkpoints_.empty()) throw;
-    checkpoints_.clear();  // they only save time
-    make_room(n);
+    if (error.code() != Code::kNoMemory || snapshots_.empty()) throw;
+    snapshots_.clear();  // they only save time
+    make_room(n, media.size());
   }
-  prefix_.append(tokens);
+  prefix_.append(tokens, media);
   pending_ = n;
 }
 
-void State::make_room(std::int64_t tokens) {
+void State::make_room(std::int64_t tokens, std::size_t media) {
   const std::int64_t end = length_ + tokens;
   try {
     for (std::size_t t = 0; t < tables_.size(); ++t)
-      tables_[t].reserve(rows(t, length_), rows(t, end), *store_);
-    if (tokens > layout_->rollback) undo_ = fixed_buffer(store_->budget(), *layout_);
-    prefix_.reserve(end);
+      if (!tables_[t].reserve(rows(t, length_), rows(t, end), *cache_)) throw LostRows();
+    if (tokens > layout_->rollback) next_ = fixed_slot(*cache_, *layout_);
+    prefix_.reserve(end, media);
   } catch (...) {
-    undo_.reset();
+    next_.reset();
     trim_tables();
     throw;
   }
-  if (!undo_.empty()) std::memcpy(undo_.data(), fixed_.data(), fixed_.bytes());
+}
+
+// Slots of a ring that the chunk has not written, into the state that takes the place of this one.
+void State::carry_ring(std::size_t offset, std::size_t slot_bytes, int slots, std::int64_t end) {
+  for (std::int64_t p = std::max<std::int64_t>(0, end - slots); p < length_;) {
+    const auto slot = static_cast<std::int64_t>(slot_of(p, slots));
+    const std::int64_t n = std::min(length_ - p, slots - slot);
+    const std::size_t at = offset + static_cast<std::size_t>(slot) * slot_bytes;
+    cache_->memory().copy(next_.data() + at, fixed_.data() + at,
+                          static_cast<std::size_t>(n) * slot_bytes);
+    p += n;
+  }
 }
 
 void State::commit() {
   V4I_CHECK(pending_ > 0);
-  const std::int64_t before = length_;
-  length_ += pending_;
+  const std::int64_t before = length_, end = length_ + pending_;
+  if (!next_.empty()) {
+    for (const LayerLayout& l : layout_->layers) {
+      carry_ring(l.window_offset, layout_->window_row.bytes(), layout_->window_slots, end);
+      if (l.partial_slots > 0)
+        carry_ring(l.partial_offset, l.partial_floats() * sizeof(float), l.partial_slots, end);
+    }
+    fixed_.swap(next_);
+    next_.reset();
+  }
+  length_ = end;
   pending_ = 0;
   high_ = std::max(high_, length_);
-  undo_.reset();
-  seal_full_blocks();
-  if (length_ / checkpoint_every_ > before / checkpoint_every_) remember();
+  seal_final_blocks();
+  if (snapshot_due(before, length_)) remember();
 }
 
 void State::abort() noexcept {
   if (pending_ == 0) return;
-  if (undo_.empty()) {
-    high_ = std::max(high_, length_ + pending_);
-  } else {
-    fixed_.swap(undo_);
-    undo_.reset();
-  }
+  if (next_.empty()) high_ = std::max(high_, length_ + pending_);
+  next_.reset();
   pending_ = 0;
   prefix_.cut(length_);
   trim_tables();
@@ -169,8 +206,7 @@ void State::trim_tables() noexcept {
 // up to the last token of its last row.
 store::BlockKey State::block_key(std::size_t table, std::int64_t block) const {
   const std::int64_t per_block = layout_->rows_per_block;
-  const std::int64_t ratio = layout_->layers[table / 2].ratio;
-  const Digest prefix = prefix_.digest((block + 1) * per_block * ratio);
+  const Digest prefix = prefix_.digest((block + 1) * per_block * ratio(table));
   const std::int64_t place[3] = {static_cast<std::int64_t>(table), block * per_block, per_block};
   Sha256 h;
   h.update(prefix.data(), prefix.size());
@@ -178,98 +214,41 @@ store::BlockKey State::block_key(std::size_t table, std::int64_t block) const {
   return {h.finish()};
 }
 
-void State::seal_full_blocks() {
+void State::seal_final_blocks() {
   try {
     for (std::size_t t = 0; t < tables_.size(); ++t) {
-      const std::int64_t full = rows(t, length_) / layout_->rows_per_block;
-      std::int64_t first = full;  // open blocks are the last ones
+      const std::int64_t final = final_blocks(t, length_);
+      std::int64_t first = final;  // open blocks are the last ones
       while (first > 0 && !tables_[t].is_sealed(first - 1)) --first;
-      for (; first < full; ++first) tables_[t].seal(first, block_key(t, first), *store_);
+      for (; first < final; ++first) tables_[t].seal(first, block_key(t, first), *cache_);
     }
   } catch (const std::bad_alloc&) {
     // A block that stays open is only not shared; the next commit tries again.
   }
 }
 
-// ---- history
-
-// Checkpoints may not press others out: they take room only while half is free.
-void State::remember() {
-  Budget& budget = store_->budget();
-  if (fixed_.bytes() > budget.cap() / 2 || budget.used() > budget.cap() / 2 - fixed_.bytes())
-    return;
-  try {
-    auto copy = std::make_shared<Buffer<std::byte>>(fixed_buffer(budget, *layout_));
-    std::memcpy(copy->data(), fixed_.data(), fixed_.bytes());
-    checkpoints_.push_back({length_, high_, std::move(copy)});
-  } catch (const Error&) {
-    return;
-  } catch (const std::bad_alloc&) {
-    return;
+std::int64_t State::usable_length() const {
+  std::vector<store::BlockRef> blocks;
+  for (const BlockTable& t : tables_) t.sealed_blocks(&blocks);
+  cache_->probe(blocks);
+  std::int64_t usable = length_;
+  for (std::size_t t = 0; t < tables_.size(); ++t) {
+    const std::int64_t lost = tables_[t].first_lost();
+    if (lost < tables_[t].blocks())  // the tokens before the one that completes its first row
+      usable = std::min(usable, (lost * layout_->rows_per_block + 1) * ratio(t) - 1);
   }
-  while (checkpoints_.size() > kMaxCheckpoints) thin_checkpoints();
-}
-
-// Doubles the distance: keeps the first in each span, and the latest.
-void State::thin_checkpoints() {
-  checkpoint_every_ *= 2;
-  std::int64_t last_span = -1;
-  const std::int64_t latest = checkpoints_.back().length;
-  std::erase_if(checkpoints_, [&](const Checkpoint& c) {
-    const std::int64_t span = c.length / checkpoint_every_;
-    const bool keep = span != last_span || c.length == latest;
-    last_span = span;
-    return !keep;
-  });
-}
-
-const State::Checkpoint* State::source(std::int64_t length) const {
-  // The first one past `length` leads there when its rings reach back far enough.
-  const Checkpoint* best = nullptr;
-  for (const Checkpoint& c : checkpoints_) {
-    if (c.length <= length || c.high - length <= layout_->rollback) best = &c;
-    if (c.length >= length) break;
-  }
-  return best;
-}
-
-std::int64_t State::rewind_target(std::int64_t length) const {
-  const std::int64_t wanted = std::clamp<std::int64_t>(length, 0, length_);
-  if (high_ - wanted <= layout_->rollback) return wanted;
-  const Checkpoint* c = source(wanted);
-  return c == nullptr ? 0 : std::min(wanted, c->length);
-}
-
-void State::rewind(std::int64_t length) {
-  V4I_CHECK(pending_ == 0);
-  if (length != rewind_target(length))
-    fail(Code::kState, "the KV state of {} tokens cannot be cut to {}, only to {}", length_, length,
-         rewind_target(length));
-  if (length == length_) return;
-  if (length == 0) {  // also within the margin: a fresh start has the whole margin again
-    std::fill(fixed_.begin(), fixed_.end(), std::byte{0});
-    high_ = 0;
-    checkpoint_every_ = kFirstCheckpoint;
-  } else if (high_ - length > layout_->rollback) {
-    const Checkpoint* c = source(length);
-    std::memcpy(fixed_.data(), c->fixed->data(), fixed_.bytes());
-    high_ = c->high;
-  }
-  length_ = length;
-  prefix_.cut(length);
-  trim_tables();
-  std::erase_if(checkpoints_, [&](const Checkpoint& c) { return c.length > length; });
+  return usable;
 }
 
 State State::fork() const {
   V4I_CHECK(pending_ == 0);
-  State other(layout_, *store_, prefix_.copy());
-  for (std::size_t t = 0; t < tables_.size(); ++t) other.tables_[t] = tables_[t].fork(*store_);
-  std::memcpy(other.fixed_.data(), fixed_.data(), fixed_.bytes());
+  State other(layout_, *cache_, prefix_.copy());
+  for (std::size_t t = 0; t < tables_.size(); ++t) other.tables_[t] = tables_[t].fork(*cache_);
+  cache_->memory().copy(other.fixed_.data(), fixed_.data(), fixed_.bytes());
   other.length_ = length_;
   other.high_ = high_;
-  other.checkpoints_.assign(checkpoints_.begin(), checkpoints_.end());
-  other.checkpoint_every_ = checkpoint_every_;
+  other.snapshots_.assign(snapshots_.begin(), snapshots_.end());
+  other.snapshot_every_ = snapshot_every_;
   return other;
 }
 

@@ -1,17 +1,21 @@
 // State: the KV state of one sequence, a value that can be forked, cut and saved.
 //
-//   growing  compressed rows and index keys, in BlockTables (blocks of 2^k rows)
-//   fixed    window rings and partial compressor states, one piece of memory
-//   history  copies of the fixed state at some earlier positions (checkpoints), so
-//            that a deep rewind recomputes little
+//   growing    compressed rows and index keys, in BlockTables (blocks of 2^k rows)
+//   fixed      window rings and partial compressor states, one piece of memory
+//   snapshots  the fixed state and the open rows at some earlier multiples of 128 tokens, so
+//              that a deep rewind, a lost block or another session recomputes little
 //
-// A chunk of n tokens is written between begin(n) and commit(): rows may be read
-// back at once, but length() moves only in commit(), and abort() restores exactly
-// what was before begin().
+// A chunk of n tokens is written between begin() and commit().  It writes only where nobody reads:
+// rows beyond length(), ring slots that the rollback margin keeps free or, for longer chunks, a
+// second fixed state.  commit() shows what was written; abort() forgets it.
+//
+// Rows are addresses in the cache's memory: its backend reads and writes them, while a Lease on
+// their layer lives.
 //
 // One thread at a time.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -22,8 +26,9 @@
 #include "lib/base/hash.h"
 #include "lib/kv/block_table.h"
 #include "lib/kv/layout.h"
+#include "lib/kv/lease.h"
 #include "lib/kv/prefix.h"
-#include "lib/store/tier_stack.h"
+#include "lib/store/block_cache.h"
 
 namespace v4i::kv {
 
@@ -34,90 +39,127 @@ using ReadBytes = std::function<void(void*, std::size_t)>;  // throws when bytes
 
 class State {
  public:
+  // Tokens between places where a snapshot may be taken.
+  static constexpr std::int64_t kSnapshotStep = Prefix::kLink;
+
   // `seed` names what the rows depend on besides the tokens: the model's digest,
-  // the numerics, the kernels.  Block keys are chained from it and from the layout.
+  // the numerics, the backend.  Block keys are chained from it and from the layout.
   // `layout` is finished.  Error(kNoMemory) when the fixed state does not fit.
-  State(std::shared_ptr<const Layout> layout, store::TierStack& store, const Digest& seed);
+  State(std::shared_ptr<const Layout> layout, store::BlockCache& cache, const Digest& seed);
   State(State&&) noexcept;
   State& operator=(State&&) noexcept;
   ~State();
 
   const Layout& layout() const { return *layout_; }
+  store::BlockCache& cache() const { return *cache_; }
   std::int64_t length() const { return length_; }
   // Bytes this state holds of the Budget; what is shared counts in every holder.
   std::uint64_t bytes() const;
 
   // ---- while a chunk is computed
-  // Makes room for `tokens` (their ids name the blocks they complete).  One token
-  // allocates nothing but the block, and now and then the list piece, that it opens.
-  // Error(kNoMemory): the state is as before, at most without its checkpoints.
-  void begin(std::span<const std::int32_t> tokens);
-  std::byte* window_row(int layer, std::int64_t position);
+  // Makes room for `tokens` (their ids, and the media they stand for, name the blocks they
+  // complete).  One token allocates nothing but the block, and now and then the list piece, that
+  // it opens.  Error(kNoMemory): the state is as before, at most without its snapshots.  LostRows.
+  void begin(std::span<const std::int32_t> tokens, std::span<const Media> media = {});
+  // Of a position before the chunk, in the last `window`.
   const std::byte* window_row(int layer, std::int64_t position) const;
-  float* partial(int layer, std::int64_t position);  // partial_width then index_width floats
+  std::byte* new_window_row(int layer, std::int64_t position);  // of one of the chunk's
+  // partial_width, then index_width floats: of a position before the chunk, and of the chunk.
   const float* partial(int layer, std::int64_t position) const;
-  std::byte* new_row(int layer, RowKind kind, std::int64_t row);
+  float* new_partial(int layer, std::int64_t position);
+  // Rows that `layer` reads, its own or another layer's; `row` may be one of the chunk.
   const std::byte* row(int layer, RowKind kind, std::int64_t row) const;
+  std::byte* new_row(int layer, RowKind kind, std::int64_t row);
   void commit();
-  // Chunks longer than the rollback margin are undone from a copy.  Shorter ones
-  // overwrote only rows outside the window; the room for direct rewinds shrinks by
-  // their length.
+  // The room for direct rewinds may shrink by the length of a chunk within the rollback margin.
   void abort() noexcept;
 
   // ---- between chunks
   // The longest length <= `length` that can be had without recomputing: `length`
-  // itself within the rollback margin, else the nearest checkpoint, else 0.
+  // itself within the rollback margin, else the nearest snapshot, else 0.
   std::int64_t rewind_target(std::int64_t length) const;
   void rewind(std::int64_t length);  // to a value of rewind_target()
-  State fork() const;                // shares sealed blocks, copies the fixed state and open blocks
+  // How far the tokens go whose rows are all there or elsewhere: less than length() when blocks
+  // are lost.  Asks the store below.
+  std::int64_t usable_length() const;
+  // A chunk of `tokens`, the last of its prompt or not, that makes the best use of snapshots: at
+  // most `tokens`, less when a snapshot is due that the whole chunk would step over.
+  std::int64_t chunk_length(std::int64_t tokens, bool last) const;
+  // For an empty state: takes up the longest prefix of `tokens` that another session, or another
+  // process through the store below, has left whole.  Returns its length, a multiple of 128.
+  std::int64_t take_up(std::span<const std::int32_t> tokens, std::span<const Media> media = {});
+  State fork() const;  // shares sealed blocks, copies the fixed state and open blocks
 
   // Everything needed to continue bit for bit, except the ids of the tokens: the
-  // caller keeps those.  restore() replaces this state; whatever is wrong with the
+  // caller keeps those.  save() throws LostRows when blocks are lost, possibly after it has
+  // written.  restore() replaces this state; whatever is wrong with the
   // bytes or with `tokens` is an Error(kFormat) and leaves this state as it was.
   void save(const WriteBytes& write) const;
   void restore(const ReadBytes& read, std::span<const std::int32_t> tokens);
 
+  // ---- for Lease
+  void layer_blocks(int layer, std::vector<store::BlockRef>* out) const;
+  bool settle(int layer, std::uint64_t evictions);
+
  private:
-  // The fixed state as it was at `length`; its rings had been written up to `high`.
-  struct Checkpoint {
-    std::int64_t length = 0, high = 0;
-    std::shared_ptr<const Buffer<std::byte>> fixed;
+  struct Snapshot {
+    std::int64_t length = 0;
+    store::BlockRef block;
   };
-  State(std::shared_ptr<const Layout> layout, store::TierStack& store, Prefix prefix);
-  BlockTable& table(int layer, RowKind kind) { return tables_[table_index(layer, kind)]; }
-  const BlockTable& table(int layer, RowKind kind) const {
-    return tables_[table_index(layer, kind)];
-  }
+  State(std::shared_ptr<const Layout> layout, store::BlockCache& cache, Prefix prefix);
   static std::size_t table_index(int layer, RowKind kind) {
     return static_cast<std::size_t>(layer) * 2 + static_cast<std::size_t>(kind);
   }
+  BlockTable& table_of(int layer, RowKind kind);  // that `layer` reads
+  const BlockTable& table_of(int layer, RowKind kind) const;
   std::size_t window_at(int layer, std::int64_t position) const;
   std::size_t partial_at(int layer, std::int64_t position) const;
+  store::Slot& written() { return next_.empty() ? fixed_ : next_; }  // by the chunk
   std::int64_t rows(std::size_t table, std::int64_t length) const;
+  std::int64_t ratio(std::size_t table) const { return layout_->layers[table / 2].ratio; }
+  // From `row` on, of those that `length` tokens complete, in one block.
+  std::int64_t rows_to_block_end(std::size_t table, std::int64_t row, std::int64_t length) const {
+    const std::int64_t per_block = layout_->rows_per_block;
+    return std::min(rows(table, length), (row / per_block + 1) * per_block) - row;
+  }
+  // Blocks of a table that rollback cannot reach at `length` any more.
+  std::int64_t final_blocks(std::size_t table, std::int64_t length) const;
   store::BlockKey block_key(std::size_t table, std::int64_t block) const;
-  void make_room(std::int64_t tokens);
+  void make_room(std::int64_t tokens, std::size_t media);
+  void carry_ring(std::size_t offset, std::size_t slot_bytes, int slots, std::int64_t end);
   void trim_tables() noexcept;
-  void seal_full_blocks();
+  void seal_final_blocks();
+
+  // ---- snapshot.cc
+  static constexpr std::int64_t kFirstSnapshot = 512;  // tokens between snapshots, at the start
+  static constexpr std::size_t kMaxSnapshots = 8;
+  bool snapshot_due(std::int64_t before, std::int64_t length) const;
+  store::BlockKey snapshot_key(std::int64_t length) const;
+  std::size_t snapshot_bytes(std::int64_t length) const;
   void remember();
-  void thin_checkpoints();
-  // The checkpoint that rewind(length) starts from; null when none leads there.
-  const Checkpoint* source(std::int64_t length) const;
+  void thin_snapshots();
+  // The snapshot that rewind(length) starts from; null when none leads there.
+  const Snapshot* source(std::int64_t length) const;
+  // All blocks and the snapshot of a prefix, or nothing.
+  bool take_up_at(std::int64_t length);
+
   void save_table(std::size_t table, const WriteBytes& write) const;
   void restore_table(std::size_t table, const ReadBytes& read);
+  std::size_t fixed_begin(std::size_t layer) const;  // of its part of the fixed state
 
   std::shared_ptr<const Layout> layout_;
-  store::TierStack* store_;
+  store::BlockCache* cache_;
   std::int64_t length_ = 0, pending_ = 0;
   // Ring slots hold nothing older than high_ - slots: the highest position that may
   // have been written since the fixed state was last put back.  high_ - length_ <=
   // rollback, always.
   std::int64_t high_ = 0;
-  Buffer<std::byte> fixed_;
-  Buffer<std::byte> undo_;               // fixed_ as begin() found it, for long chunks
+  store::Slot fixed_;
+  store::Slot next_;                     // what commit() puts in its place, for long chunks
   std::vector<BlockTable> tables_;       // [layers][2]
   Prefix prefix_;                        // tokens [0, length_ + pending_)
-  std::vector<Checkpoint> checkpoints_;  // rising lengths
-  std::int64_t checkpoint_every_;
+  std::vector<Snapshot> snapshots_;      // rising lengths
+  std::int64_t snapshot_every_;
 };
 
 }  // namespace v4i::kv

@@ -1,7 +1,7 @@
 // State::save and State::restore: the KV state as a stream of checked sections.
 //
 //   header   magic, version, chain root, digest of the tokens, length, high   | sum
-//   fixed    the fixed state                                                  | sum
+//   fixed    per layer: its window and partial state                          | sum
 //   blocks   per table, per block: the rows that are complete                 | sum
 //
 // Numbers are little-endian.  `sum` is checksum64 of the section, seeded with the
@@ -9,7 +9,7 @@
 // from the header and the layout: nothing in the stream decides an allocation.
 #include <algorithm>
 #include <bit>
-#include <cstring>
+#include <vector>
 
 #include "lib/base/error.h"
 #include "lib/kv/state.h"
@@ -21,8 +21,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "the stream is the memory layout");
 
 constexpr std::array<char, 8> kMagic = {'V', '4', 'I', 'K', 'V', 'S', 'T', '\n'};
-constexpr std::uint64_t kVersion = 1;
-constexpr std::uint64_t kHeaderSection = 0, kFixedSection = 1;
+constexpr std::uint64_t kVersion = 2;
+constexpr std::uint64_t kHeaderSection = 0, kFixedSection = 1;  // and one more a layer
 
 struct Header {
   std::array<char, 8> magic;
@@ -33,6 +33,7 @@ struct Header {
 };
 static_assert(sizeof(Header) == 96, "no padding: the header is written as it is");
 
+// Far from those of the layers.
 std::uint64_t block_section(std::size_t table, std::int64_t block) {
   return (static_cast<std::uint64_t>(table) + 1) << 40 | static_cast<std::uint64_t>(block);
 }
@@ -92,21 +93,33 @@ void check_fits(const Header& h, const Digest& root, const Layout& layout, std::
 
 }  // namespace
 
+std::size_t State::fixed_begin(std::size_t layer) const {
+  return layer < layout_->layers.size() ? layout_->layers[layer].window_offset
+                                        : layout_->fixed_bytes;
+}
+
 void State::save(const WriteBytes& write) const {
   V4I_CHECK(pending_ == 0);
   const Header h{kMagic, kVersion, prefix_.root(), prefix_.digest(length_), length_, high_};
   write_section(write, kHeaderSection, &h, sizeof h);
-  write_section(write, kFixedSection, fixed_.data(), fixed_.bytes());
+  std::vector<std::byte> part;
+  for (std::size_t l = 0; l < layout_->layers.size(); ++l) {
+    part.resize(fixed_begin(l + 1) - fixed_begin(l));
+    cache_->memory().download(part.data(), fixed_.data() + fixed_begin(l), part.size());
+    write_section(write, kFixedSection + l, part.data(), part.size());
+  }
   for (std::size_t t = 0; t < tables_.size(); ++t) save_table(t, write);
 }
 
 void State::save_table(std::size_t table, const WriteBytes& write) const {
   const BlockTable& t = tables_[table];
-  const std::int64_t per_block = layout_->rows_per_block, count = rows(table, length_);
-  for (std::int64_t first = 0; first < count; first += per_block) {
-    const std::int64_t n = std::min(per_block, count - first);
-    write_section(write, block_section(table, first / per_block), t.row(first),
+  std::vector<std::byte> part(t.used() ? t.block_bytes() : 0);
+  for (std::int64_t r = 0; r < rows(table, length_);) {
+    const std::int64_t n = rows_to_block_end(table, r, length_);
+    if (!t.read(r, n, *cache_, part.data())) throw LostRows();
+    write_section(write, block_section(table, r / layout_->rows_per_block), part.data(),
                   static_cast<std::size_t>(n) * t.row_bytes());
+    r += n;
   }
 }
 
@@ -114,7 +127,7 @@ void State::restore(const ReadBytes& read, std::span<const std::int32_t> tokens)
   V4I_CHECK(pending_ == 0);
   const Header h = read_header(read);
   check_fits(h, prefix_.root(), *layout_, tokens.size());
-  State next(layout_, *store_, Prefix(store_->budget(), prefix_.root()));
+  State next(layout_, *cache_, Prefix(cache_->budget(), prefix_.root()));
   next.prefix_.reserve(h.length);
   next.prefix_.append(tokens);
   if (next.prefix_.digest(h.length) != h.tokens)
@@ -122,20 +135,27 @@ void State::restore(const ReadBytes& read, std::span<const std::int32_t> tokens)
          tokens.size());
   next.length_ = h.length;
   next.high_ = h.high;
-  read_section(read, kFixedSection, next.fixed_.data(), next.fixed_.bytes());
+  std::vector<std::byte> part;
+  for (std::size_t l = 0; l < layout_->layers.size(); ++l) {
+    part.resize(fixed_begin(l + 1) - fixed_begin(l));
+    read_section(read, kFixedSection + l, part.data(), part.size());
+    cache_->memory().upload(next.fixed_.data() + fixed_begin(l), part.data(), part.size());
+  }
   for (std::size_t t = 0; t < next.tables_.size(); ++t) next.restore_table(t, read);
-  next.seal_full_blocks();
+  next.seal_final_blocks();
   *this = std::move(next);
 }
 
 void State::restore_table(std::size_t table, const ReadBytes& read) {
   BlockTable& t = tables_[table];
-  const std::int64_t per_block = layout_->rows_per_block, count = rows(table, length_);
-  for (std::int64_t first = 0; first < count; first += per_block) {
-    const std::int64_t n = std::min(per_block, count - first);
-    t.reserve(first, first + n, *store_);
-    read_section(read, block_section(table, first / per_block), t.mutable_row(first),
-                 static_cast<std::size_t>(n) * t.row_bytes());
+  std::vector<std::byte> part(t.used() ? t.block_bytes() : 0);
+  for (std::int64_t r = 0; r < rows(table, length_);) {
+    const std::int64_t n = rows_to_block_end(table, r, length_);
+    t.reserve(r, r + n, *cache_);
+    const std::size_t bytes = static_cast<std::size_t>(n) * t.row_bytes();
+    read_section(read, block_section(table, r / layout_->rows_per_block), part.data(), bytes);
+    cache_->memory().upload(t.mutable_row(r), part.data(), bytes);
+    r += n;
   }
 }
 

@@ -130,9 +130,9 @@ std::vector<std::int32_t> Binder::indices(const std::string& name, std::int64_t 
   return out;
 }
 
-Linear Binder::plain(const std::string& name, std::int64_t rows, std::int64_t cols) {
+Weight Binder::plain(const std::string& name, std::int64_t rows, std::int64_t cols) {
   const TensorInfo& t = take(name, "BF16 or F32", {rows, cols});
-  Linear out;
+  Weight out;
   out.format = t.dtype == DType::kF32 ? WeightFormat::kF32 : WeightFormat::kBF16;
   out.rows = rows;
   out.cols = cols;
@@ -145,14 +145,14 @@ const std::uint8_t* Binder::scales(const std::string& name, std::int64_t rows, s
   return checkpoint_.view(take(name, "F8_E8M0", {rows, cols})).as<std::uint8_t>();
 }
 
-Linear Binder::quantised(const std::string& base, std::int64_t rows, std::int64_t cols,
+Weight Binder::quantised(const std::string& base, std::int64_t rows, std::int64_t cols,
                          WeightFormat format) {
   const bool fp4 = format == WeightFormat::kFp4;
   if (fp4 && cols % kFp4Block != 0)
     fail(Code::kFormat, "{}: tensor {}.weight is fp4 with {} inputs, expected a multiple of {}",
          checkpoint_.folder(), base, cols, kFp4Block);
   const std::string name = base + ".weight";
-  Linear out;
+  Weight out;
   out.format = format;
   out.rows = rows;
   out.cols = cols;
@@ -165,7 +165,7 @@ Linear Binder::quantised(const std::string& base, std::int64_t rows, std::int64_
   return out;
 }
 
-Linear Binder::dense(const std::string& base, std::int64_t rows, std::int64_t cols) {
+Weight Binder::dense(const std::string& base, std::int64_t rows, std::int64_t cols) {
   const std::string name = base + ".weight";
   const std::int32_t i = checkpoint_.find(name);
   if (i < 0) take(name, "F8_E4M3", {rows, cols});  // always fails: the tensor is missing
@@ -175,7 +175,7 @@ Linear Binder::dense(const std::string& base, std::int64_t rows, std::int64_t co
            {rows, cols});
     return plain(name, rows, cols);
   }
-  const Linear out = quantised(base, rows, cols, WeightFormat::kFp8);
+  const Weight out = quantised(base, rows, cols, WeightFormat::kFp8);
   const void* bad = std::memchr(out.scale, kScaleNan, out.scale_bytes());
   if (bad != nullptr)
     fail(Code::kFormat, "{}: tensor {}.scale: element {} is 0xff, which is NaN",
@@ -216,7 +216,7 @@ WeightFormat Binder::expert_format(const std::string& first, ExpertDType configu
   return found;
 }
 
-Linear Binder::expert(const std::string& base, std::int64_t rows, std::int64_t cols,
+Weight Binder::expert(const std::string& base, std::int64_t rows, std::int64_t cols,
                       WeightFormat format) {
   if (format == WeightFormat::kFp4 || format == WeightFormat::kFp8)
     return quantised(base, rows, cols, format);

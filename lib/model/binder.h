@@ -33,14 +33,14 @@ class Binder {
                                     std::int64_t limit);
 
   // BF16 or F32 [rows, cols]; `name` is the whole tensor name.
-  Linear plain(const std::string& name, std::int64_t rows, std::int64_t cols);
+  Weight plain(const std::string& name, std::int64_t rows, std::int64_t cols);
 
   // base.weight as F8_E4M3 with base.scale, or plain.  Scales are small and are
   // checked for NaN here.
-  Linear dense(const std::string& base, std::int64_t rows, std::int64_t cols);
+  Weight dense(const std::string& base, std::int64_t rows, std::int64_t cols);
 
   // A routed expert's matrix in the given format, as found by expert_format().
-  Linear expert(const std::string& base, std::int64_t rows, std::int64_t cols, WeightFormat format);
+  Weight expert(const std::string& base, std::int64_t rows, std::int64_t cols, WeightFormat format);
 
   // The format of all routed experts: that of `first` (a weight tensor), which must
   // agree with what config.json says, when it says something.
@@ -55,7 +55,7 @@ class Binder {
   void expect(const loader::TensorInfo& t, bool dtype_fits, std::string_view dtypes,
               const std::vector<std::int64_t>& shape) const;
   const std::uint8_t* scales(const std::string& name, std::int64_t rows, std::int64_t cols);
-  Linear quantised(const std::string& base, std::int64_t rows, std::int64_t cols,
+  Weight quantised(const std::string& base, std::int64_t rows, std::int64_t cols,
                    WeightFormat format);
 
   const loader::Checkpoint& checkpoint_;

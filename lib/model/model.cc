@@ -1,6 +1,7 @@
 // Opens a model folder and keeps note of what was scanned; see model.h.
 #include "lib/model/model.h"
 
+#include <algorithm>
 #include <future>
 #include <numeric>
 
@@ -53,26 +54,30 @@ std::shared_ptr<const Model> Model::open(const std::string& path) {
   m->digest_ = digest.get();
   m->checkpoint_->expect_random_access(false);
   m->parameters_ = count_parameters(*m->checkpoint_);
-  m->passed_ = Passed(m->checkpoint_->tensors().size());
+  m->checked_ = CheckedRows(m->checkpoint_->tensors());
   return m;
 }
 
 std::uint64_t Model::tensor_bytes() const { return checkpoint_->tensor_bytes(); }
 
-void Model::check_rows(const Linear& w, std::int64_t begin, std::int64_t end) const {
-  ScanList list(passed_);
-  list.add_rows(w, begin, end);
+void Model::check_rows(const Weight& w, std::int64_t begin, std::int64_t end) const {
+  constexpr std::int64_t kGroup = CheckedRows::kGroup;
+  ScanList list(checked_);  // whole groups, so that pieces of any size add up
+  list.add_rows(w, begin / kGroup * kGroup, std::min((end + kGroup - 1) / kGroup * kGroup, w.rows));
   list.scan(*checkpoint_, nullptr);
 }
 
-void Model::set_passed(const Linear& w) const {
-  if (!passed(w)) passed_[static_cast<std::size_t>(w.tensor)].store(1, std::memory_order_release);
+void Model::trust_rows(const Weight& w, std::int64_t begin, std::int64_t end) const {
+  constexpr std::int64_t kGroup = CheckedRows::kGroup;
+  checked_.mark(w.tensor, begin, end, w.rows);
+  if (begin % kGroup != 0) check_rows(w, begin, begin + 1);
+  if (end % kGroup != 0 && end != w.rows) check_rows(w, end - 1, end);
 }
 
 void Model::touch_block_experts(const Block& block, const std::int32_t* experts, int count,
                                 ThreadPool& pool) const {
   for (int i = 0; i <= count;) {
-    ScanList list(passed_);
+    ScanList list(checked_);
     for (; i <= count && list.room_for(ScanList::kExpertRegions); ++i)
       list.add(i < count ? block.ffn.experts[static_cast<std::size_t>(experts[i])]
                          : block.ffn.shared);
@@ -93,13 +98,13 @@ void Model::touch_mtp_experts(const std::int32_t* experts, int count, ThreadPool
 
 void Model::touch_layer(int layer, ThreadPool& pool) const {
   V4I_CHECK(layer >= 0 && layer < config_.layers);
-  ScanList list(passed_);
+  ScanList list(checked_);
   list.add(weights_.layers[static_cast<std::size_t>(layer)]);
   list.scan(*checkpoint_, &pool);
 }
 
 void Model::touch_head(ThreadPool& pool) const {
-  ScanList list(passed_);
+  ScanList list(checked_);
   list.add(weights_.head);
   list.add(weights_.hc_head);
   list.scan(*checkpoint_, &pool);
@@ -108,7 +113,7 @@ void Model::touch_head(ThreadPool& pool) const {
 void Model::touch_mtp(ThreadPool& pool) const {
   V4I_CHECK(!weights_.mtp.empty());
   const Mtp& mtp = weights_.mtp.front();
-  ScanList list(passed_);
+  ScanList list(checked_);
   list.add(mtp.block);
   list.add(mtp.e_proj);
   list.add(mtp.h_proj);

@@ -32,6 +32,12 @@ class Model {
   const Plan& plan() const { return plan_; }
   const Weights& weights() const { return weights_; }
   const loader::Checkpoint& checkpoint() const { return *checkpoint_; }
+  // Layer `layer` of the model, and behind these its draft stages (MTP).
+  const Block& block(int layer) const {
+    const auto l = static_cast<std::size_t>(layer);
+    const std::size_t own = weights_.layers.size();
+    return l < own ? weights_.layers[l] : weights_.mtp[l - own].block;
+  }
 
   // Names this checkpoint: SHA-256 of the config's numbers, the tensor directory
   // (names, dtypes, shapes) and the bytes of the small tensors.  Keys KV blocks
@@ -45,12 +51,13 @@ class Model {
   // refused with the tensor's name (kFormat).  Any thread.
   //
   // The forward pass checks a piece of a matrix when it multiplies it, so that the bytes
-  // are read from memory once; cheap when it has passed: one load.
-  bool passed(const Linear& w) const {
-    return passed_[static_cast<std::size_t>(w.tensor)].load(std::memory_order_acquire) != 0;
-  }
-  void check_rows(const Linear& w, std::int64_t begin, std::int64_t end) const;
-  void set_passed(const Linear& w) const;  // check_rows() has seen every row
+  // are read from memory once; what was checked is remembered row by row, and nobody has to say
+  // when a matrix is done.
+  bool passed(const Weight& w) const { return checked_.all(w.tensor); }  // one load
+  void check_rows(const Weight& w, std::int64_t begin, std::int64_t end) const;
+  // Their products were all numbers, which they are of no other rows (kernels/linear.h): as good
+  // as check_rows(), without reading them.
+  void trust_rows(const Weight& w, std::int64_t begin, std::int64_t end) const;
   // The embedding rows of these tokens, each in [0, vocab); a few kilobytes per token,
   // scanned every time.
   void touch_embedding(const std::int32_t* tokens, int count) const;
@@ -76,7 +83,7 @@ class Model {
   Weights weights_;
   Digest digest_{};
   std::uint64_t parameters_ = 0;
-  mutable Passed passed_;
+  mutable CheckedRows checked_;
 };
 
 }  // namespace v4i::model

@@ -9,7 +9,7 @@ namespace v4i::model {
 
 namespace {
 
-void add(Cost& to, const Linear& l) {
+void add(Cost& to, const Weight& l) {
   if (!l.present()) return;
   to.bytes += l.data_bytes() + l.scale_bytes();
   to.flops += 2 * static_cast<std::uint64_t>(l.rows * l.cols);
@@ -18,34 +18,28 @@ void add(Cost& to, const Linear& l) {
 void add(Cost& to, const Vector& v) { to.bytes += sizeof(float) * v.size(); }
 
 void add(Cost& to, const Compressor& c) {
-  for (const Linear* l : {&c.wkv, &c.wgate}) add(to, *l);
   for (const Vector* v : {&c.ape, &c.norm}) add(to, *v);
 }
 
 void add(Cost& to, const Expert& e) {
-  for (const Linear* l : {&e.w1, &e.w3, &e.w2}) add(to, *l);
+  for_each_linear(e, [&](const Weight& w) { add(to, w); });
 }
 
 template <class Site>
-void add_hyper(Cost& to, const Site& h) {
-  add(to, h.fn);
+void add_vectors(Cost& to, const Site& h) {
   for (const Vector* v : {&h.base, &h.scale}) add(to, *v);
 }
 
 void add(PerPart<Cost>& to, const Block& b, std::int64_t active) {
-  add_hyper(to[Part::kHyper], b.hc_attn);
-  add_hyper(to[Part::kHyper], b.hc_ffn);
+  for_each_linear(b, [&](Part part, const Weight& w) { add(to[part], w); });
+  add_vectors(to[Part::kHyper], b.hc_attn);
+  add_vectors(to[Part::kHyper], b.hc_ffn);
   for (const Vector* v : {&b.attn_norm, &b.ffn_norm}) add(to[Part::kNorm], *v);
   const Attention& a = b.attn;
-  for (const Linear* l : {&a.wq_a, &a.wq_b, &a.wkv, &a.wo_b}) add(to[Part::kAttention], *l);
-  add(to[Part::kAttention], a.wo_a);  // block diagonal: every row sees its group only
   for (const Vector* v : {&a.sink, &a.q_norm, &a.kv_norm}) add(to[Part::kAttention], *v);
   add(to[Part::kCompressor], a.compressor);
   add(to[Part::kCompressor], a.indexer.compressor);
-  for (const Linear* l : {&a.indexer.wq_b, &a.indexer.weights_proj}) add(to[Part::kIndexer], *l);
-  add(to[Part::kRouter], b.ffn.gate);
   add(to[Part::kRouter], b.ffn.bias);
-  add(to[Part::kShared], b.ffn.shared);
   if (b.ffn.experts.empty()) return;
   for (std::int64_t i = 0; i < active; ++i) add(to[Part::kRouted], b.ffn.experts.front());
 }
@@ -64,7 +58,8 @@ PerPart<Cost> token_costs(const Model& model) {
   PerPart<Cost> out;
   for (const Block& b : w.layers) add(out, b, model.config().experts_active);
   add(out[Part::kHead], w.head);
-  add_hyper(out[Part::kHead], w.hc_head);
+  add(out[Part::kHead], w.hc_head.fn);
+  add_vectors(out[Part::kHead], w.hc_head);
   add(out[Part::kHead], w.norm);
   if (w.embed.rows > 0)
     out[Part::kEmbedding].bytes = w.embed.data_bytes() / static_cast<std::uint64_t>(w.embed.rows);

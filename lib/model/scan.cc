@@ -68,14 +68,13 @@ bool ScanList::any_bad(Kind kind, const std::byte* p, std::size_t bytes) {
   return false;
 }
 
-void ScanList::add(const Linear& linear) {
-  if (!linear.present() || passed_[static_cast<std::size_t>(linear.tensor)].load() != 0) return;
-  add_rows(linear, 0, linear.rows);
+void ScanList::add(const Weight& w) {
+  if (!w.present() || checked_.all(w.tensor)) return;
+  add_rows(w, 0, w.rows);
 }
 
-void ScanList::add_rows(const Linear& w, std::int64_t begin, std::int64_t end) {
+void ScanList::add_rows(const Weight& w, std::int64_t begin, std::int64_t end) {
   V4I_CHECK(0 <= begin && begin <= end && end <= w.rows);
-  const bool whole = begin == 0 && end == w.rows;
   const auto push = [&](Kind kind, const void* data, std::int64_t row_bytes, std::size_t width,
                         std::int64_t first, std::int64_t last) {
     V4I_CHECK(count_ < kMaxRegions);
@@ -85,7 +84,9 @@ void ScanList::add_rows(const Linear& w, std::int64_t begin, std::int64_t end) {
                           static_cast<std::size_t>((last - first) * row_bytes),
                           w.tensor,
                           at / width,
-                          whole};
+                          begin,
+                          end,
+                          w.rows};
   };
   const auto row_bytes = static_cast<std::int64_t>(w.data_bytes()) / w.rows;
   if (w.format == WeightFormat::kF32) push(Kind::kF32, w.data, row_bytes, 4, begin, end);
@@ -97,21 +98,13 @@ void ScanList::add_rows(const Linear& w, std::int64_t begin, std::int64_t end) {
 }
 
 void ScanList::add(const Expert& e) {
-  add(e.w1);
-  add(e.w3);
-  add(e.w2);
+  for_each_linear(e, [&](const Weight& w) { add(w); });
 }
 
 void ScanList::add(const HyperHead& head) { add(head.fn); }
 
 void ScanList::add(const Block& block) {
-  const Attention& a = block.attn;
-  for (const Linear* l :
-       {&block.hc_attn.fn, &block.hc_ffn.fn, &a.wq_a, &a.wq_b, &a.wkv, &a.wo_a, &a.wo_b,
-        &a.compressor.wkv, &a.compressor.wgate, &a.indexer.wq_b, &a.indexer.weights_proj,
-        &a.indexer.compressor.wkv, &a.indexer.compressor.wgate, &block.ffn.gate})
-    add(*l);
-  add(block.ffn.shared);
+  for_each_linear(block, [&](Part, const Weight& w) { add(w); });
 }
 
 void ScanList::scan(const loader::Checkpoint& checkpoint, ThreadPool* pool) const {
@@ -143,7 +136,8 @@ void ScanList::scan(const loader::Checkpoint& checkpoint, ThreadPool* pool) cons
   int r = 0;
   if (at == total) {
     for (; r < count_; ++r)
-      if (regions_[r].whole) passed_[static_cast<std::size_t>(regions_[r].tensor)].store(1);
+      checked_.mark(regions_[r].tensor, regions_[r].rows_begin, regions_[r].rows_end,
+                    regions_[r].rows);
     return;
   }
   for (; at >= chunks(regions_[r].bytes); ++r) at -= chunks(regions_[r].bytes);

@@ -8,12 +8,11 @@
 // No allocation, so that a first touch inside a decode step is as quiet as any other.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "lib/loader/checkpoint.h"
+#include "lib/model/checked_rows.h"
 #include "lib/model/weights.h"
 
 namespace v4i {
@@ -22,9 +21,6 @@ class ThreadPool;
 
 namespace v4i::model {
 
-// Of every tensor of a checkpoint: 1 when all of it is known to hold numbers.
-using Passed = std::vector<std::atomic<std::uint8_t>>;
-
 // The matrices to scan as one piece of work.
 class ScanList {
  public:
@@ -32,19 +28,18 @@ class ScanList {
   static constexpr int kMaxRegions = 256;
   static constexpr int kExpertRegions = 6;
 
-  explicit ScanList(Passed& passed) : passed_(passed) {}
+  explicit ScanList(CheckedRows& checked) : checked_(checked) {}
   bool room_for(int regions) const { return count_ + regions <= kMaxRegions; }
-  void add(const Linear& linear);  // absent ones and those that passed are skipped
+  void add(const Weight& w);    // absent ones and those that were checked are skipped
   void add(const Block& block);    // all but the routed experts
   void add(const Expert& expert);
   void add(const HyperHead& head);
   // Rows [begin, end) and the scales that they meet.
-  void add_rows(const Linear& linear, std::int64_t begin, std::int64_t end);
+  void add_rows(const Weight& w, std::int64_t begin, std::int64_t end);
 
   // One pass at memory speed.  Error(kFormat) naming shard file, tensor, element and
   // code; the first bad element in the order of add(), whatever the thread count.
-  // Without a pool the caller's thread does it.  Matrices that were added whole have
-  // passed then.
+  // Without a pool the caller's thread does it.  The rows are marked as checked then.
   void scan(const loader::Checkpoint& checkpoint, ThreadPool* pool) const;
 
  private:
@@ -55,14 +50,14 @@ class ScanList {
     std::size_t bytes;
     std::int32_t tensor;  // the weight's index, for messages
     std::size_t first;    // index of data[0]'s element in the tensor
-    bool whole;           // all of its matrix is in the list
+    std::int64_t rows_begin, rows_end, rows;  // of the weight, and how many it has in all
   };
 
   static bool any_bad(Kind kind, const std::byte* p, std::size_t bytes);
   [[noreturn]] void report(const loader::Checkpoint& checkpoint, const Region& r,
                            std::size_t begin) const;
 
-  Passed& passed_;
+  CheckedRows& checked_;
   Region regions_[kMaxRegions];
   int count_ = 0;
 };

@@ -12,8 +12,10 @@
 #include <vector>
 
 #include "lib/model/config.h"
+#include "lib/model/parts.h"
 #include "lib/model/plan.h"
 #include "lib/tensor/tensor.h"
+#include "lib/tensor/weight.h"
 
 namespace v4i::loader {
 class Checkpoint;
@@ -21,68 +23,49 @@ class Checkpoint;
 
 namespace v4i::model {
 
-enum class WeightFormat { kF32, kBF16, kFp8, kFp4 };
-
-// y = W x, W is [rows, cols].  Pointers may be unaligned.
-//   kFp8: e4m3 bytes; scale[ceil(rows/block_rows)][ceil(cols/block_cols)] ue8m0
-//   kFp4: cols/2 bytes a row, low nibble first; block 1 x 32, scale[rows][cols/32]
-//   kF32, kBF16: scale is null
-struct Linear {
-  WeightFormat format = WeightFormat::kBF16;
-  std::int64_t rows = 0, cols = 0;
-  const std::byte* data = nullptr;
-  const std::uint8_t* scale = nullptr;
-  int block_rows = 0, block_cols = 0;
-  std::int32_t tensor = -1;  // index in the Checkpoint's table, for messages
-
-  bool present() const { return data != nullptr; }
-  std::size_t data_bytes() const;   // of the weight tensor
-  std::size_t scale_bytes() const;  // 0 when plain
-};
-
 using Vector = std::vector<float>;  // a small tensor, converted
 
 struct Compressor {
   Vector ape;         // [ratio, c * dim], c = 2 with overlap else 1
   Vector norm;        // [dim]
-  Linear wkv, wgate;  // [c * dim, D]
+  Weight wkv, wgate;  // [c * dim, D]
 };
 
 struct Indexer {
-  Linear wq_b;          // [index_heads * index_dim, q_lora]
-  Linear weights_proj;  // [index_heads, D]
+  Weight wq_b;          // [index_heads * index_dim, q_lora]
+  Weight weights_proj;  // [index_heads, D]
   Compressor compressor;
 };
 
 struct Attention {
   Vector sink;             // [H]
   Vector q_norm, kv_norm;  // [q_lora], [d]
-  Linear wq_a;             // [q_lora, D]
-  Linear wq_b;             // [H * d, q_lora]
-  Linear wkv;              // [d, D]
-  Linear wo_a;             // [G * o_lora, H * d / G]
-  Linear wo_b;             // [D, G * o_lora]
+  Weight wq_a;             // [q_lora, D]
+  Weight wq_b;             // [H * d, q_lora]
+  Weight wkv;              // [d, D]
+  Weight wo_a;             // [G * o_lora, H * d / G]
+  Weight wo_b;             // [D, G * o_lora]
   Compressor compressor;   // ratio 4 and 128
   Indexer indexer;         // ratio 4
 };
 
 struct Hyper {         // mHC of one site
-  Linear fn;           // [(2 + n) * n, n * D] F32
+  Weight fn;           // [(2 + n) * n, n * D] F32
   Vector base, scale;  // [(2 + n) * n], [3]
 };
 
 struct HyperHead {
-  Linear fn;           // [n, n * D] F32
+  Weight fn;           // [n, n * D] F32
   Vector base, scale;  // [n], [1]
 };
 
 struct Expert {
-  Linear w1, w3;  // gate, up  [I, D]
-  Linear w2;      // down      [D, I]
+  Weight w1, w3;  // gate, up  [I, D]
+  Weight w2;      // down      [D, I]
 };
 
 struct Moe {
-  Linear gate;                        // [E, D]
+  Weight gate;                        // [E, D]
   Vector bias;                        // [E], score routing
   std::vector<std::int32_t> tid2eid;  // [V, K], hash routing; every entry in [0, E)
   std::vector<Expert> experts;        // E
@@ -98,29 +81,55 @@ struct Block {
 
 struct Mtp {  // preview checkpoints, spec 3.1
   Block block;
-  Linear e_proj, h_proj;      // [D, D]
+  Weight e_proj, h_proj;      // [D, D]
   Vector enorm, hnorm, norm;  // [D]
   HyperHead head;
 };
 
 struct Dspark {  // 0731, spec 3.2; bound and kept, drafting comes later
   std::vector<Block> stages;
-  Linear main_proj;        // [D, taps * D]
+  Weight main_proj;        // [D, taps * D]
   Vector main_norm, norm;  // [D]
   HyperHead head;
-  Linear markov_w1, markov_w2;  // [V, rank]
-  Linear confidence;            // [1, D + rank]
+  Weight markov_w1, markov_w2;  // [V, rank]
+  Weight confidence;            // [1, D + rank]
 };
 
 struct Weights {
-  Linear embed;  // [V, D]
-  Linear head;   // [V, D]
+  Weight embed;  // [V, D]
+  Weight head;   // [V, D]
   Vector norm;   // [D]
   HyperHead hc_head;
   std::vector<Block> layers;
   std::vector<Mtp> mtp;  // 0 or 1
   Dspark dspark;         // stages empty when absent
 };
+
+// body(weight) for the three matrices of an expert.
+template <class Body>
+void for_each_linear(const Expert& e, Body&& body) {
+  body(e.w1);
+  body(e.w3);
+  body(e.w2);
+}
+
+// body(part, weight) for every matrix of a block that is not a routed expert's, in the order in
+// which a token meets them; absent ones too.  The one list of them.
+template <class Body>
+void for_each_linear(const Block& b, Body&& body) {
+  const Attention& a = b.attn;
+  body(Part::kHyper, b.hc_attn.fn);
+  body(Part::kHyper, b.hc_ffn.fn);
+  for (const Weight* w : {&a.wq_a, &a.wq_b, &a.wkv, &a.wo_a, &a.wo_b}) body(Part::kAttention, *w);
+  for (const Compressor* c : {&a.compressor, &a.indexer.compressor}) {
+    body(Part::kCompressor, c->wkv);
+    body(Part::kCompressor, c->wgate);
+  }
+  body(Part::kIndexer, a.indexer.wq_b);
+  body(Part::kIndexer, a.indexer.weights_proj);
+  body(Part::kRouter, b.ffn.gate);
+  for_each_linear(b.ffn.shared, [&](const Weight& w) { body(Part::kShared, w); });
+}
 
 // Finds every tensor the plan asks for and compares dtype and shape.  Throws
 // Error(kFormat): shard file, tensor, found, wanted.

@@ -6,7 +6,6 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
-#include "lib/forward/kernel_choice.h"
 #include "lib/session/cores.h"
 
 namespace v4i::session {
@@ -15,7 +14,7 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxBatchTokens = 65536;
-// Changes when the same model, numerics and kernels would give other bits.
+// Changes when the same model, numerics and backend would give other bits.
 constexpr std::uint32_t kIdentityVersion = 1;
 
 std::uint64_t cap_of(std::uint64_t host_bytes) {
@@ -29,12 +28,12 @@ int threads_of(int wanted) {
   return wanted == 0 ? std::min(physical_cores(), kMaxThreads) : wanted;
 }
 
-Digest identity_of(const Digest& model, forward::Numerics numerics, const std::string& kernels) {
+Digest identity_of(const Digest& model, forward::Numerics numerics, const std::string& backend) {
   Sha256 hash;
   const std::uint32_t numbers[2] = {kIdentityVersion, static_cast<std::uint32_t>(numerics)};
   hash.update(numbers, sizeof numbers);
   hash.update(model.data(), model.size());
-  hash.update(kernels.data(), kernels.size());
+  hash.update(backend.data(), backend.size());
   return hash.finish();
 }
 
@@ -48,20 +47,21 @@ std::string folder_of(const std::string& path) {
 
 Engine::Engine(const EngineOptions& options)
     : budget_(cap_of(options.host_bytes), options.allocator),
-      kernels_(&forward::choose_kernels(options.isa)),
-      pool_(threads_of(options.threads)) {}
-
-const char* Engine::kernels_name() const { return forward::kernels_name(*kernels_); }
+      pool_(threads_of(options.threads)),
+      backend_(options.make_backend ? options.make_backend(options.backend, pool_, budget_)
+                                    : forward::make_backend(options.backend, pool_, budget_)) {}
 
 std::shared_ptr<Context> Context::open(std::shared_ptr<Engine> engine, const OpenOptions& options) {
   return std::shared_ptr<Context>(new Context(std::move(engine), options));
 }
 
 Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
-    : engine_(std::move(engine)), store_(engine_->budget()) {
+    : engine_(std::move(engine)), cache_(engine_->backend().memory(), options.kv_store) {
   if (options.max_batch_tokens < 1 || options.max_batch_tokens > kMaxBatchTokens)
     fail(Code::kInvalid, "max_batch_tokens is {}, allowed is 1 to {}", options.max_batch_tokens,
          kMaxBatchTokens);
+  if (options.rows_per_block < 1 || options.rows_per_block > 65536)
+    fail(Code::kInvalid, "rows_per_block is {}, allowed is 1 to 65536", options.rows_per_block);
   if (options.context_hint < 0)
     fail(Code::kInvalid, "context_hint is {}, allowed is 0 or more", options.context_hint);
   model_ = model::Model::open(options.path);
@@ -69,12 +69,12 @@ Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
   forward::Options forward_options;
   forward_options.numerics = options.numerics;
   forward_options.max_tokens = options.max_batch_tokens;
-  forward_ = std::make_unique<forward::Forward>(model_, engine_->kernels(), engine_->pool(),
-                                                engine_->budget(), forward_options);
+  forward_options.rows_per_block = options.rows_per_block;
+  forward_ = std::make_unique<forward::Forward>(model_, engine_->backend(), forward_options);
   layout_ = std::make_shared<const kv::Layout>(forward_->layout());
   const std::int64_t most = model_->config().max_positions;
   context_max_ = options.context_hint == 0 ? most : std::min(most, options.context_hint);
-  identity_ = identity_of(model_->digest(), options.numerics, engine_->kernels_name());
+  identity_ = identity_of(model_->digest(), options.numerics, engine_->backend().identity());
 }
 
 void Context::open_tokenizer(const std::string& path) {

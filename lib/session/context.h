@@ -1,6 +1,6 @@
 // Engine and Context: what sessions share.
 //
-//   Engine   threads, kernels, memory budget; one per v4i_engine
+//   Engine   threads, backend, memory budget; one per v4i_engine
 //   Context  an opened model with its tokenizer, forward pass and block store; one
 //            per v4i_model
 //
@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -18,35 +19,38 @@
 #include "lib/kv/layout.h"
 #include "lib/model/model.h"
 #include "lib/session/compute_lock.h"
-#include "lib/store/tier_stack.h"
+#include "lib/store/block_cache.h"
 #include "lib/tokenizer/tokenizer.h"
 
 namespace v4i::session {
 
 struct EngineOptions {
   int threads = 0;               // 1 to 1,024; 0 = physical cores
-  std::string isa;               // empty = best; "scalar", "avx2", "avx512"
+  forward::BackendOptions backend;
   std::uint64_t host_bytes = 0;  // 0 or ~0 = no cap
   HostAllocator allocator;
+  // Makes the backend in place of forward::make_backend; for tests.
+  std::function<std::shared_ptr<forward::Backend>(const forward::BackendOptions&, ThreadPool&,
+                                                  Budget&)>
+      make_backend;
 };
 
 class Engine {
  public:
-  // Error(kInvalid) for a thread count out of range, kUnsupported for kernels that
+  // Error(kInvalid) for a thread count out of range, kUnsupported for a backend or kernels that
   // this build or processor does not have, naming those it has.
   explicit Engine(const EngineOptions& options);
 
   Budget& budget() { return budget_; }
   ThreadPool& pool() { return pool_; }
-  const kernels::KernelTable& kernels() const { return *kernels_; }
-  const char* kernels_name() const;  // "scalar", "avx2", "avx512"
+  forward::Backend& backend() { return *backend_; }
   // The pool runs one thing at a time: whoever computes holds this.
   ComputeLock& compute_lock() { return compute_lock_; }
 
  private:
   Budget budget_;
-  const kernels::KernelTable* kernels_;
   ThreadPool pool_;
+  std::shared_ptr<forward::Backend> backend_;
   ComputeLock compute_lock_;
 };
 
@@ -55,6 +59,10 @@ struct OpenOptions {
   forward::Numerics numerics = forward::Numerics::kNative;
   std::int64_t context_hint = 0;  // tokens; 0, or above it, = the model's maximum
   int max_batch_tokens = 512;     // of one forward run; 1 to 65,536
+  // Where KV blocks go besides memory: from where they may leave it and be taken up by another
+  // process.  Null: they stay in memory.
+  std::shared_ptr<store::BlockStore> kv_store;
+  int rows_per_block = 64;  // of KV rows: what is sealed, shared and moved at once; 1 to 65,536
 };
 
 class Context {
@@ -68,11 +76,11 @@ class Context {
   const tokenizer::Tokenizer& tokenizer() const;
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
   forward::Forward& forward() { return *forward_; }  // under the engine's compute lock
-  store::TierStack& store() { return store_; }
+  store::BlockCache& cache() { return cache_; }
   const std::shared_ptr<const kv::Layout>& layout() const { return layout_; }
   std::int64_t context_max() const { return context_max_; }
   std::int64_t vocab() const { return model_->config().vocab; }
-  // Names model, numerics and kernels: the seed of block keys and saved sessions.
+  // Names model, numerics and backend: the seed of block keys and saved sessions.
   const Digest& identity() const { return identity_; }
 
  private:
@@ -82,7 +90,7 @@ class Context {
   std::shared_ptr<Engine> engine_;
   std::shared_ptr<const model::Model> model_;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer_;
-  store::TierStack store_;
+  store::BlockCache cache_;
   std::unique_ptr<forward::Forward> forward_;
   std::shared_ptr<const kv::Layout> layout_;
   std::int64_t context_max_ = 0;

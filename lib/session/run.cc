@@ -9,6 +9,25 @@
 
 namespace v4i::session {
 
+namespace {
+
+// Times that rows were lost in one call.  A store that loses what it has just confirmed could go
+// on for ever; so after two losses nothing leaves memory until the call is over.
+class Losses {
+ public:
+  explicit Losses(store::BlockCache& cache) : cache_(cache) {}
+  void add() {
+    if (++count_ == 2) stay_ = store::BlockCache::Stay(cache_);
+  }
+
+ private:
+  store::BlockCache& cache_;
+  store::BlockCache::Stay stay_;
+  int count_ = 0;
+};
+
+}  // namespace
+
 int Session::chunk_size(const RunOptions& options) const {
   if (options.chunk_tokens < 0)
     fail(Code::kInvalid, "chunk_tokens is {}, allowed is 0 (the library decides) or more",
@@ -27,6 +46,66 @@ forward::Item Session::item(std::int64_t n, float* logits, bool all_logits) {
   return it;
 }
 
+void Session::run(std::span<Session* const> sessions, std::span<const forward::Item> items,
+                  const CancelFlag* cancel, forward::Profile* profile) {
+  Context& context = sessions[0]->context();
+  Losses losses(context.cache());
+  for (;;) {
+    try {
+      const Turn turn(context.engine().compute_lock(), cancel);
+      return context.forward().run(items, cancel, profile);
+    } catch (const kv::LostRows&) {
+      losses.add();
+    }
+    for (Session* s : sessions) s->replay(cancel);
+  }
+}
+
+void Session::replay(const CancelFlag* cancel) {
+  const std::int64_t end = position();
+  Losses losses(context_->cache());
+  const auto go_back = [&] {
+    const std::int64_t usable = state_.usable_length();
+    if (usable < position()) state_.rewind(state_.rewind_target(usable));
+  };
+  for (go_back(); position() < end;) {
+    const std::int64_t most = context_->forward().options().max_tokens;
+    const std::int64_t n = state_.chunk_length(std::min(most, end - position()), false);
+    const forward::Item it = item(n, nullptr, false);
+    try {
+      const Turn turn(context_->engine().compute_lock(), cancel);
+      context_->forward().run({&it, 1}, cancel);
+      metrics_.replayed_tokens += static_cast<std::uint64_t>(n);
+    } catch (const kv::LostRows&) {
+      losses.add();
+      go_back();
+    }
+  }
+}
+
+void Session::make_whole() {
+  if (!context_->cache().has_store()) return;
+  kv::State* const state = &state_;
+  Losses losses(context_->cache());
+  const auto layers = static_cast<int>(state_.layout().layers.size());
+  for (int l = 0; l < layers;) {
+    try {
+      const kv::Lease lease({&state, 1}, l, nullptr);
+      ++l;
+    } catch (const kv::LostRows&) {
+      losses.add();
+      replay(nullptr);
+      l = 0;
+    }
+  }
+}
+
+void Session::take_up() {
+  if (position() > 0 || pending() <= kv::State::kSnapshotStep) return;
+  const std::int64_t n = state_.take_up(std::span(tokens_).first(tokens_.size() - 1));
+  metrics_.taken_up_tokens += static_cast<std::uint64_t>(n);
+}
+
 void Session::computed(std::int64_t tokens, bool logits, bool decode, Clock::time_point start) {
   logits_at_ = logits ? position() : -1;
   const auto ns = static_cast<std::uint64_t>((Clock::now() - start).count());
@@ -38,17 +117,18 @@ void Session::compute(std::int64_t n, float* logits, bool all_logits, bool decod
                       const RunOptions& options) {
   const auto start = Clock::now();
   const forward::Item it = item(n, logits, all_logits);
-  {
-    const Turn turn(context_->engine().compute_lock(), options.cancel);
-    context_->forward().run({&it, 1}, options.cancel, options_.profile ? &profile_ : nullptr);
-  }
+  Session* const self = this;
+  run({&self, 1}, {&it, 1}, options.cancel, options_.profile ? &profile_ : nullptr);
   computed(n, logits == logits_.data(), decode, start);
 }
 
 void Session::compute_pending(bool decode, const RunOptions& options) {
-  const std::int64_t chunk = chunk_size(options), total = pending();
+  const std::int64_t chunk = chunk_size(options);
+  take_up();
+  const std::int64_t total = pending();
   while (pending() > 0) {
-    const std::int64_t n = std::min(chunk, pending());
+    const std::int64_t most = std::min(chunk, pending());
+    const std::int64_t n = state_.chunk_length(most, most == pending());
     // The head is the widest matrix: only the last chunk needs it.
     compute(n, n == pending() ? logits_.data() : nullptr, false, decode, options);
     if (decode || !options.progress) continue;

@@ -64,12 +64,12 @@ void check_origin(const SavedHeader& h, Context& context) {
   if (h.numerics != numerics)
     fail(Code::kUnsupported, "session was saved in {} numerics, the model is open in {}",
          numerics_name(h.numerics), numerics_name(numerics));
-  const std::string kernels(h.kernels, strnlen(h.kernels, sizeof h.kernels));
-  if (kernels != context.engine().kernels_name())
+  const std::string backend(h.backend, strnlen(h.backend, sizeof h.backend));
+  if (backend != context.engine().backend().identity())
     fail(Code::kUnsupported,
          "session was saved with the \"{}\" kernels, this engine uses \"{}\"; their results "
          "differ in the last bits, so create the engine with the saved ones",
-         kernels, context.engine().kernels_name());
+         backend, context.engine().backend().identity());
   if (digest_of(h.identity) != context.identity())
     fail(Code::kUnsupported, "session was saved by a library that computes other bits");
 }
@@ -87,16 +87,17 @@ void check_numbers(const SavedHeader& h, std::int64_t context_size) {
 
 }  // namespace
 
-void Session::save(const kv::WriteBytes& write) const {
+void Session::save(const kv::WriteBytes& write) {
+  make_whole();
   SavedHeader h = {};
   std::memcpy(h.magic, kSavedMagic, sizeof h.magic);
   h.version = kSavedVersion;
   h.numerics = static_cast<std::uint32_t>(context_->forward().options().numerics);
   std::memcpy(h.model, context_->model().digest().data(), sizeof h.model);
   std::memcpy(h.identity, context_->identity().data(), sizeof h.identity);
-  const std::string kernels = context_->engine().kernels_name();
-  V4I_CHECK(kernels.size() < sizeof h.kernels);
-  std::memcpy(h.kernels, kernels.data(), kernels.size());
+  const std::string& backend = context_->engine().backend().identity();
+  V4I_CHECK(backend.size() < sizeof h.backend);
+  std::memcpy(h.backend, backend.data(), backend.size());
   h.token_count = static_cast<std::uint64_t>(size());
   h.position = static_cast<std::uint64_t>(position());
   h.text_from = static_cast<std::uint64_t>(text_from_);

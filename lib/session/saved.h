@@ -14,7 +14,7 @@
 namespace v4i::session {
 
 inline constexpr char kSavedMagic[8] = {'V', '4', 'I', 'S', 'E', 'S', 'S', '\n'};
-inline constexpr std::uint32_t kSavedVersion = 1;
+inline constexpr std::uint32_t kSavedVersion = 2;
 inline constexpr std::uint64_t kSavedEnd = 0x0a646e6553493456ull;  // "V4ISend\n"
 
 struct SavedHeader {
@@ -23,7 +23,7 @@ struct SavedHeader {
   std::uint32_t numerics;     // forward::Numerics
   std::uint8_t model[32];     // the model's digest
   std::uint8_t identity[32];  // Context::identity()
-  char kernels[32];           // name of the kernel table, zero-terminated
+  char backend[32];           // its identity, zero-terminated
   std::uint64_t token_count;
   std::uint64_t position;   // tokens the KV state has seen
   std::uint64_t text_from;  // first token of the text that is being streamed

@@ -58,6 +58,7 @@ void Scheduler::prepare() {
   for (Seat& seat : seats_) {
     guard(&seat, [&] { seat.session->check_can_step(); });
     if (!seat.live()) continue;
+    guard(&seat, [&] { seat.session->take_up(); });
     seat.decode = seat.session->pending() == 1;
     seat.session->open_turn();
   }
@@ -68,9 +69,10 @@ bool Scheduler::gather_prompts(std::vector<Share>* batch) {
   batch->clear();
   std::int64_t room = batch_;
   for (Seat& seat : seats_) {
-    const std::int64_t n =
-        std::min({seat.session->pending() - 1, static_cast<std::int64_t>(chunk_), room});
-    if (!seat.live() || n <= 0) continue;
+    const std::int64_t rest = seat.session->pending() - 1;
+    const std::int64_t most = std::min({rest, static_cast<std::int64_t>(chunk_), room});
+    if (!seat.live() || most <= 0) continue;
+    const std::int64_t n = seat.session->state_.chunk_length(most, most == rest);
     batch->push_back({&seat, n});
     room -= n;
   }
@@ -121,19 +123,17 @@ void Scheduler::run(std::span<const Share> batch, bool logits) {
 
 void Scheduler::forward(std::span<const Share> batch, bool logits) {
   const auto start = Session::Clock::now();
-  Context& context = batch[0].seat->session->context();
   items_.clear();
+  sessions_.clear();
   bool profiled = false;
   for (const Share& s : batch) {
     Session& session = *s.seat->session;
     profiled |= session.options_.profile;
+    sessions_.push_back(&session);
     items_.push_back(session.item(s.tokens, logits ? session.logits_.data() : nullptr, false));
   }
   forward::Profile profile;
-  {
-    const Turn turn(context.engine().compute_lock(), options_.cancel);
-    context.forward().run(items_, options_.cancel, profiled ? &profile : nullptr);
-  }
+  Session::run(sessions_, items_, options_.cancel, profiled ? &profile : nullptr);
   for (const Share& s : batch)
     if (s.seat->session->options_.profile) s.seat->session->profile_.add(profile);
   for (const Share& s : batch) s.seat->session->computed(s.tokens, logits, s.seat->decode, start);

@@ -53,6 +53,7 @@ class Scheduler {
 
   const RunOptions& options_;
   std::vector<Seat> seats_;
+  std::vector<Session*> sessions_;  // of a batch, and their shares
   std::vector<forward::Item> items_;
   int chunk_ = 0, batch_ = 0;  // tokens at most: of a session in a batch, of a batch
 };

@@ -26,7 +26,7 @@ SessionOptions checked(SessionOptions options, const Context& context) {
 
 Session::Session(std::shared_ptr<Context> context, const SessionOptions& options)
     : Session(context, options,
-              kv::State(context->layout(), context->store(), context->identity())) {}
+              kv::State(context->layout(), context->cache(), context->identity())) {}
 
 Session::Session(std::shared_ptr<Context> context, const SessionOptions& options, kv::State state)
     : context_(std::move(context)),

@@ -74,6 +74,9 @@ struct Metrics {
   std::uint64_t prefill_ns = 0, decode_ns = 0;
   // From the first prefill() or step() after an append to its first sampled token.
   std::uint64_t first_token_ns = 0;
+  // Tokens whose KV rows another session or process had left, and tokens computed a second time
+  // because a store had lost theirs.  Neither is in the counts above.
+  std::uint64_t taken_up_tokens = 0, replayed_tokens = 0;
 };
 
 class Session {
@@ -105,8 +108,9 @@ class Session {
   std::unique_ptr<Session> fork() const;  // same tokens, seed, sampler; KV copy-on-write
   // Tokens, seed, KV state, and logits when there are; not the sampler.  Everything
   // has a checksum.  restore() refuses damage and other format versions (kFormat),
-  // another model, numerics or kernels (kUnsupported).  The seed is the saved one.
-  void save(const kv::WriteBytes& write) const;
+  // another model, numerics or backend (kUnsupported).  save() may compute, and so wait, when a
+  // store has lost blocks of the session.  The seed is the saved one.
+  void save(const kv::WriteBytes& write);
   static std::unique_ptr<Session> restore(std::shared_ptr<Context> context,
                                           const SessionOptions& options, const kv::ReadBytes& read);
 
@@ -151,6 +155,15 @@ class Session {
   void compute(std::int64_t n, float* logits, bool all_logits, bool decode,
                const RunOptions& options);
   void compute_pending(bool decode, const RunOptions& options);
+  // Begins an empty session with rows that others have left of its first tokens.
+  void take_up();
+  // Computes the rows again that a store has lost, and all behind them.  Error: position() is less
+  // than before, the tokens are pending.
+  void replay(const CancelFlag* cancel);
+  void make_whole();  // waits until every row is there or computed again
+  // One run for shares of sessions of one context, with replays where rows are lost.
+  static void run(std::span<Session* const> sessions, std::span<const forward::Item> items,
+                  const CancelFlag* cancel, forward::Profile* profile);
   void open_turn();  // the clock of first_token_ns
   Step sample_next();
 

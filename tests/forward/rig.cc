@@ -15,7 +15,8 @@ Rig::Rig(const std::string& path, forward::Numerics numerics, int threads, int m
          const char* kernels)
     : pool(threads),
       model(model::Model::open(path)),
-      forward(model, *kernels::select_kernels(kernels), pool, budget, {numerics, max_tokens}) {}
+      backend(forward::make_backend({"", kernels == nullptr ? "" : kernels}, pool, budget)),
+      forward(model, *backend, {numerics, max_tokens}) {}
 
 kv::State Rig::state() {
   return {std::make_shared<kv::Layout>(forward.layout()), store, model->digest()};

@@ -16,8 +16,9 @@ struct Rig {
   Budget budget;
   ThreadPool pool;
   std::shared_ptr<const model::Model> model;
+  std::shared_ptr<forward::Backend> backend;
   forward::Forward forward;
-  store::TierStack store{budget};
+  store::BlockCache store{budget};
 
   Rig(const std::string& path, forward::Numerics numerics, int threads = 1, int max_tokens = 300,
       const char* kernels = nullptr);

@@ -1,5 +1,5 @@
 // TopK against sorting everything.
-#include "lib/forward/topk.h"
+#include "lib/forward/cpu/topk.h"
 
 #include <cmath>
 #include <random>
@@ -7,7 +7,7 @@
 
 #include "tests/support/catch.h"
 
-using v4i::forward::TopK;
+using v4i::forward::cpu::TopK;
 
 namespace {
 

@@ -11,6 +11,7 @@
 #include "tests/support/catch.h"
 
 using namespace v4i::kernels;
+using v4i::Weight;
 
 namespace {
 

@@ -10,6 +10,7 @@
 #include "tests/support/flush_to_zero.h"
 
 using namespace v4i::kernels;
+using v4i::Weight;
 using namespace v4i::test;
 
 namespace {

@@ -16,7 +16,7 @@ inline std::unique_ptr<float[]> linear_scratch(std::int64_t cols) {
 // A random weight of any format, with the memory behind it.
 struct RandomWeight {
   std::vector<std::uint8_t> data, scale;
-  kernels::Weight w{};
+  Weight w{};
 
   RandomWeight(kernels::Format f, std::int64_t rows, std::int64_t cols, int block, unsigned seed) {
     std::mt19937 g(seed);

@@ -66,11 +66,11 @@ struct FromState final : History {
   FromState(kv::State& s, int l) : state(&s), layer(l), start(s.length()) {}
   const std::byte* window(std::int64_t p) const override {
     if (p >= start) return windows.at(p - start).data();
-    return std::as_const(*state).window_row(layer, p);
+    return state->window_row(layer, p);
   }
   const float* partial(std::int64_t p) const override {
     if (p >= start) return partials.at(p - start).data();
-    return std::as_const(*state).partial(layer, p);
+    return state->partial(layer, p);
   }
   const std::byte* row(RowKind k, std::int64_t r) const override { return state->row(layer, k, r); }
   void keep(std::int64_t, Row w, std::vector<float> p) override {
@@ -84,10 +84,10 @@ struct FromState final : History {
     const kv::Layout& layout = state->layout();
     const auto n = static_cast<std::int64_t>(windows.size());
     for (std::int64_t i = std::max<std::int64_t>(0, n - layout.window_slots); i < n; ++i)
-      std::memcpy(state->window_row(layer, start + i), windows[i].data(), windows[i].size());
+      std::memcpy(state->new_window_row(layer, start + i), windows[i].data(), windows[i].size());
     const int slots = layout.layers[layer].partial_slots;
     for (std::int64_t i = std::max<std::int64_t>(0, n - slots); i < n && slots > 0; ++i)
-      std::copy(partials[i].begin(), partials[i].end(), state->partial(layer, start + i));
+      std::copy(partials[i].begin(), partials[i].end(), state->new_partial(layer, start + i));
   }
 };
 
@@ -95,7 +95,7 @@ std::uint64_t rows_hash(const kv::Layout& layout, const kv::LayerLayout& l, cons
                         std::int64_t tokens) {
   std::uint64_t sum = 0;
   for (std::int64_t r = 0; l.ratio > 0 && r < tokens / l.ratio; ++r) {
-    sum = mix(sum, hash(h.row(RowKind::kMain, r), layout.row.bytes()));
+    sum = mix(sum, hash(h.row(RowKind::kMain, r), layout.main_row.bytes()));
     if (l.index_keys) sum = mix(sum, hash(h.row(RowKind::kIndex, r), layout.key.bytes()));
   }
   return sum;
@@ -112,7 +112,7 @@ void complete_row(const kv::Layout& layout, const kv::LayerLayout& l, History& h
     index =
         mix(index, hash(bytes + l.partial_width * sizeof(float), l.index_width * sizeof(float)));
   }
-  h.keep_row(RowKind::kMain, row, fill(main, layout.row.bytes()));
+  h.keep_row(RowKind::kMain, row, fill(main, layout.main_row.bytes()));
   if (l.index_keys) h.keep_row(RowKind::kIndex, row, fill(index, layout.key.bytes()));
 }
 
@@ -122,12 +122,12 @@ void layer_outputs(const kv::Layout& layout, const kv::LayerLayout& l, std::int6
     const std::int64_t p = start + static_cast<std::int64_t>(i);
     std::uint64_t v = mix(static_cast<std::uint64_t>(tokens[i]), static_cast<std::uint64_t>(p));
     for (std::int64_t q = std::max<std::int64_t>(0, p - layout.window + 1); q < p; ++q)
-      v = mix(v, hash(h.window(q), layout.row.bytes()));
+      v = mix(v, hash(h.window(q), layout.main_row.bytes()));
     v = mix(v, rows_hash(layout, l, h, p));
     std::vector<float> partial(l.partial_floats());
     for (std::size_t c = 0; c < partial.size(); ++c)
       partial[c] = static_cast<float>(mix(v, c + 1000) >> 40);
-    h.keep(p, fill(v, layout.row.bytes()), std::move(partial));
+    h.keep(p, fill(v, layout.main_row.bytes()), std::move(partial));
     complete_row(layout, l, h, p);
     out[i] = mix(out[i], mix(v, rows_hash(layout, l, h, p + 1)));
   }
@@ -137,7 +137,10 @@ void layer_outputs(const kv::Layout& layout, const kv::LayerLayout& l, std::int6
 
 std::shared_ptr<const kv::Layout> make_layout(FakeShape shape) {
   kv::Layout layout;
-  layout.row = {.dim = 24, .rope = 8, .packed = shape.packed};
+  layout.window_row = {.dim = 24,
+                       .rope = 8,
+                       .form = shape.packed ? kv::RowForm::kFp8Rope16 : kv::RowForm::kFloat32};
+  layout.main_row = layout.window_row;
   layout.key = {.dim = 12, .packed = shape.packed};
   layout.window = shape.window;
   layout.rollback = shape.rollback;
@@ -161,6 +164,8 @@ Outputs run(kv::State& state, std::span<const std::int32_t> tokens, bool abort,
   state.begin(tokens);
   const kv::Layout& layout = state.layout();
   for (int l = 0; l < static_cast<int>(layout.layers.size()); ++l) {
+    kv::State* const one = &state;
+    const kv::Lease lease({&one, 1}, l, nullptr);
     FromState history(state, l);
     layer_outputs(layout, layout.layers[l], state.length(), tokens, history, out);
     history.write_rings();
@@ -172,9 +177,13 @@ Outputs run(kv::State& state, std::span<const std::int32_t> tokens, bool abort,
 
 Outputs run_chunks(kv::State& state, std::span<const std::int32_t> tokens, std::size_t chunk) {
   Outputs all;
-  for (std::size_t at = 0; at < tokens.size(); at += chunk) {
-    const Outputs out = run(state, tokens.subspan(at, std::min(chunk, tokens.size() - at)));
+  for (std::size_t at = 0; at < tokens.size();) {
+    const std::size_t most = std::min(chunk, tokens.size() - at);
+    const auto n = static_cast<std::size_t>(
+        state.chunk_length(static_cast<std::int64_t>(most), at + most == tokens.size()));
+    const Outputs out = run(state, tokens.subspan(at, n));
     all.insert(all.end(), out.begin(), out.end());
+    at += n;
   }
   return all;
 }
@@ -201,14 +210,16 @@ std::uint64_t visible_bytes(const kv::State& state) {
   std::uint64_t sum = static_cast<std::uint64_t>(end);
   for (int l = 0; l < static_cast<int>(layout.layers.size()); ++l) {
     const kv::LayerLayout& layer = layout.layers[l];
+    auto* const one = const_cast<kv::State*>(&state);
+    const kv::Lease lease({&one, 1}, l, nullptr);
     for (std::int64_t p = std::max<std::int64_t>(0, end - layout.window); p < end; ++p)
-      sum = mix(sum, hash(state.window_row(l, p), layout.row.bytes()));
+      sum = mix(sum, hash(state.window_row(l, p), layout.main_row.bytes()));
     const std::int64_t span = layer.partial_slots - layout.rollback;
     for (std::int64_t p = std::max<std::int64_t>(0, end - span); p < end && layer.ratio > 0; ++p)
       sum = mix(sum, hash(reinterpret_cast<const std::byte*>(state.partial(l, p)),
                           layer.partial_floats() * sizeof(float)));
     for (std::int64_t r = 0; layer.ratio > 0 && r < end / layer.ratio; ++r) {
-      sum = mix(sum, hash(state.row(l, RowKind::kMain, r), layout.row.bytes()));
+      sum = mix(sum, hash(state.row(l, RowKind::kMain, r), layout.main_row.bytes()));
       if (layer.index_keys)
         sum = mix(sum, hash(state.row(l, RowKind::kIndex, r), layout.key.bytes()));
     }

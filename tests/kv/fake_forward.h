@@ -34,7 +34,7 @@ std::shared_ptr<const kv::Layout> make_layout(FakeShape shape = {});
 Outputs run(
     kv::State& state, std::span<const std::int32_t> tokens, bool abort = false,
     const std::function<void()>& before_end = [] {});
-// The same in chunks of at most `chunk` tokens.
+// The same in chunks of at most `chunk` tokens, cut where snapshots are due.
 Outputs run_chunks(kv::State& state, std::span<const std::int32_t> tokens, std::size_t chunk);
 
 Outputs reference(const kv::Layout& layout, std::span<const std::int32_t> tokens);

@@ -11,7 +11,8 @@ namespace {
 
 kv::Layout v4_layout(int csa, int hca, int window_only) {
   kv::Layout layout;
-  layout.row = {.dim = 512, .rope = 64, .packed = true};
+  layout.window_row = {.dim = 512, .rope = 64, .form = kv::RowForm::kFp8Rope16};
+  layout.main_row = layout.window_row;
   layout.key = {.dim = 128, .packed = true};
   layout.window = 128;
   layout.rollback = 8;
@@ -31,7 +32,7 @@ kv::Layout v4_layout(int csa, int hca, int window_only) {
 }  // namespace
 
 TEST_CASE("packed rows are 584 bytes and packed index keys 68, float rows 4 a channel", "[kv]") {
-  CHECK(kv::RowFormat{.dim = 512, .rope = 64, .packed = true}.bytes() == 584);
+  CHECK(kv::RowFormat{.dim = 512, .rope = 64, .form = kv::RowForm::kFp8Rope16}.bytes() == 584);
   CHECK(kv::KeyFormat{.dim = 128, .packed = true}.bytes() == 68);
   CHECK(kv::RowFormat{.dim = 512, .rope = 64}.bytes() == 2048);
   CHECK(kv::KeyFormat{.dim = 128}.bytes() == 512);
@@ -49,7 +50,7 @@ TEST_CASE("windows and partial states are aligned and do not overlap", "[kv]") {
     CHECK(l.window_offset % 64 == 0);
     CHECK(l.partial_offset % 64 == 0);
     CHECK(l.window_offset >= at);
-    CHECK(l.partial_offset >= l.window_offset + layout.window_slots * layout.row.bytes());
+    CHECK(l.partial_offset >= l.window_offset + layout.window_slots * layout.window_row.bytes());
     at = l.partial_offset + l.partial_slots * l.partial_floats() * sizeof(float);
   }
   CHECK(layout.window_slots == 136);
@@ -81,7 +82,7 @@ TEST_CASE("a layout with numbers out of range is refused by name", "[kv]") {
   CHECK(refused([](kv::Layout& l) { l.window = 1 << 30; }));
   CHECK(refused([](kv::Layout& l) { l.rollback = -1; }));
   CHECK(refused([](kv::Layout& l) { l.rows_per_block = 0; }));
-  CHECK(refused([](kv::Layout& l) { l.row.rope = l.row.dim + 1; }));
+  CHECK(refused([](kv::Layout& l) { l.main_row.rope = l.main_row.dim + 1; }));
   CHECK(refused([](kv::Layout& l) { l.layers[0].ratio = -4; }));
   CHECK(refused([](kv::Layout& l) { l.layers[0].partial_slots = 3; }));
   CHECK(refused([](kv::Layout& l) { l.layers[0].partial_width = 1 << 24; }));
@@ -97,8 +98,8 @@ TEST_CASE("every number of a layout changes its digest", "[kv]") {
     change(layout);
     return layout.digest() != digest;
   };
-  CHECK(changed([](kv::Layout& l) { l.row.packed = false; }));
-  CHECK(changed([](kv::Layout& l) { l.row.rope = 32; }));
+  CHECK(changed([](kv::Layout& l) { l.main_row.form = kv::RowForm::kFloat32; }));
+  CHECK(changed([](kv::Layout& l) { l.main_row.rope = 32; }));
   CHECK(changed([](kv::Layout& l) { l.key.dim = 64; }));
   CHECK(changed([](kv::Layout& l) { l.window = 64; }));
   CHECK(changed([](kv::Layout& l) { l.rollback = 9; }));

@@ -14,7 +14,7 @@ namespace {
 
 struct Rig {
   Budget budget;
-  store::TierStack store{budget};
+  store::BlockCache store{budget};
   std::shared_ptr<const kv::Layout> layout;
   explicit Rig(const FakeShape& shape = {}) : layout(make_layout(shape)) {}
   kv::State state() { return kv::State(layout, store, Digest{}); }
@@ -43,7 +43,7 @@ TEST_CASE("outputs do not depend on the chunks the tokens came in", "[kv]") {
       REQUIRE(run_chunks(state, tokens, chunk) == want);
       REQUIRE(state.length() == 200);
     }
-    CHECK(rig.store.conflicts() == 0);
+    CHECK(rig.store.stats().conflicts == 0);
   }
 }
 
@@ -196,6 +196,6 @@ TEST_CASE("2,000 random operations equal the model that keeps everything", "[kv]
       }
       REQUIRE(state.length() == static_cast<std::int64_t>(now.size()));
     }
-    CHECK(rig.store.conflicts() == 0);
+    CHECK(rig.store.stats().conflicts == 0);
   }
 }

@@ -10,7 +10,7 @@ import sources
 LOW = {"lib/tensor", "lib/base"}
 MAY_INCLUDE = {  # folder -> folders it may name in #include "...", besides itself
     "include/v4infer": set(),
-    "kernels": set(),
+    "kernels": {"lib/tensor"},
     "lib/base": set(),
     "lib/tensor": {"lib/base"},
     "lib/loader": LOW,

@@ -2,13 +2,19 @@
 #include "tests/session/fixture.h"
 
 #include "lib/base/error.h"
+#include "tests/session/guarded.h"
 
 namespace v4i::session::test {
 
-std::shared_ptr<Engine> make_engine(int threads, const std::string& isa) {
+std::shared_ptr<Engine> make_engine(int threads, const std::string& isa,
+                                    std::uint64_t host_bytes) {
   EngineOptions o;
+  o.host_bytes = host_bytes;
   o.threads = threads;
-  o.isa = isa;
+  o.backend.isa = isa;
+#ifdef V4I_TEST_GUARDED
+  o.make_backend = guarded_backend;
+#endif
   return std::make_shared<Engine>(o);
 }
 
@@ -18,6 +24,8 @@ std::shared_ptr<Context> open(std::shared_ptr<Engine> engine, const Open& o) {
   options.numerics = o.numerics;
   options.max_batch_tokens = o.batch;
   options.context_hint = o.context;
+  options.kv_store = o.kv_store;
+  options.rows_per_block = o.rows_per_block;
   return Context::open(std::move(engine), options);
 }
 
@@ -82,7 +90,7 @@ std::shared_ptr<const sampling::Sampler> hot() {
   return std::make_shared<const sampling::Sampler>(o);
 }
 
-std::string save(const Session& s) {
+std::string save(Session& s) {
   std::string bytes;
   s.save([&](const void* p, std::size_t n) { bytes.append(static_cast<const char*>(p), n); });
   return bytes;

@@ -27,9 +27,13 @@ struct Open {
   std::string isa{};
   std::int64_t context = 1024;
   std::string path{};  // instead of the tiny model `seed`
+  std::shared_ptr<store::BlockStore> kv_store{};
+  int rows_per_block = 64;
 };
 
-std::shared_ptr<Engine> make_engine(int threads = 1, const std::string& isa = "");
+// `host_bytes`: of the budget, 0 for no cap.
+std::shared_ptr<Engine> make_engine(int threads = 1, const std::string& isa = "",
+                                    std::uint64_t host_bytes = 0);
 std::shared_ptr<Context> open(const Open& o = {});
 std::shared_ptr<Context> open(std::shared_ptr<Engine> engine, const Open& o = {});
 std::unique_ptr<Session> make_session(std::shared_ptr<Context> context, std::uint64_t seed = 0);
@@ -53,7 +57,7 @@ bool same_rows(const Logits& a, std::size_t a_row, const Logits& b, std::size_t 
 std::shared_ptr<const sampling::Sampler> greedy();
 std::shared_ptr<const sampling::Sampler> hot();  // temperature 2, top-p 0.98
 
-std::string save(const Session& s);
+std::string save(Session& s);
 std::unique_ptr<Session> restore(std::shared_ptr<Context> context, const std::string& bytes,
                                  const SessionOptions& options = {});
 

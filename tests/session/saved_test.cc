@@ -69,10 +69,10 @@ TEST_CASE("another model, other numerics, other kernels and another version are 
   CHECK(error_of([&] { restore(open({.numerics = forward::Numerics::kExact}), bytes); }) ==
         "-6 session was saved in native numerics, the model is open in exact");
   CHECK(error_of([&] { restore(context(), with(bytes, 8, std::uint32_t{7})); }) ==
-        "-6 saved session has format version 7, this library reads version 1");
+        "-6 saved session has format version 7, this library reads version 2");
   CHECK(has(error_of([&] { restore(context(), "What is this file?" + bytes); }),
             "-5 this is no saved session"));
-  if (std::string(context()->engine().kernels_name()) != "scalar")
+  if (std::string(context()->engine().backend().identity()) != "scalar")
     CHECK(has(error_of([&] { restore(open({.isa = "scalar"}), bytes); }),
               "\"scalar\"; their results differ"));
   SessionOptions small;

@@ -64,7 +64,7 @@ TEST_CASE("options out of range are refused by name") {
   engine.threads = -1;
   CHECK(has(error_of([&] { Engine e(engine); }), "-1 thread count is -1"));
   engine = {};
-  engine.isa = "abacus";
+  engine.backend.isa = "abacus";
   const auto text = error_of([&] { Engine e(engine); });
   CHECK(has(text, "-6 kernels \"abacus\" do not run here"));
   CHECK(has(text, "scalar"));

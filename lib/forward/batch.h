@@ -1,0 +1,76 @@
+// Batch: what one run computes.  It holds no activations and does not change while the run lasts.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "lib/kv/state.h"
+
+namespace v4i::forward {
+
+// Embeddings that take the place of those of some tokens' ids: of an image, say.
+struct MediaRows {
+  const float* rows = nullptr;    // host memory, [count, width] of the kv::Media beside it
+  std::uint8_t role = 0;          // router bias of these tokens; 0: text
+  std::int64_t visible_end = 0;   // position behind the last one they see; 0: they see the past only
+};
+
+// One sequence's share of a batch: `tokens` follow state->length().
+struct Item {
+  kv::State* state = nullptr;
+  std::span<const std::int32_t> tokens;
+  // Where logits go, float32: nullptr, [vocab] of the last token, or with
+  // all_logits [tokens, vocab].
+  float* logits = nullptr;
+  bool all_logits = false;
+  // nullptr, or [tokens, hc_mult, width]: streams after the last layer (drafting).
+  float* hidden = nullptr;
+  // Tokens that stand for media, rising, `first` counted in `tokens`; one of media_rows for each.
+  std::span<const kv::Media> media{};
+  std::span<const MediaRows> media_rows{};
+};
+
+struct Token {
+  std::int32_t item = 0;              // in Batch::items()
+  std::int32_t id = 0;                // vocabulary
+  std::int64_t position = 0;          // in its sequence
+  std::int32_t row = 0;               // its index among all tokens of the run
+  std::uint8_t role = 0;              // router bias
+  std::int64_t visible_end = 0;       // it sees positions below; position + 1 unless it sees ahead
+  const float* embedding = nullptr;   // host memory, [width]; null: its id's
+};
+
+class Batch {
+ public:
+  explicit Batch(int max_tokens);
+
+  std::span<const Item> items() const { return items_; }
+  const std::vector<Token>& tokens() const { return tokens_; }  // item after item
+  std::int64_t n() const { return static_cast<std::int64_t>(tokens_.size()); }
+  kv::State& state(const Token& t) const { return *items_[static_cast<std::size_t>(t.item)].state; }
+  // Index among all tokens of the run of an item's first one.
+  std::int32_t first_row(std::size_t item) const { return first_row_[item]; }
+  // Position of the first token of this run in t's sequence.
+  std::int64_t start(const Token& t) const {
+    return t.position - (t.row - first_row_[static_cast<std::size_t>(t.item)]);
+  }
+
+  // For Forward, between runs.  Room for max_tokens was made at construction.  `width`: floats of
+  // an embedding.
+  void set(std::span<const Item> items, std::int64_t width);
+  // Those tokens of `all` that have outputs: nobody reads the streams of the others after the
+  // last layer.
+  void set_outputs_of(const Batch& all);
+
+ private:
+  std::span<const Item> items_;
+  std::vector<Token> tokens_;
+  std::vector<std::int32_t> first_row_;
+};
+
+// How many of an item's last tokens have outputs, and how many of these logits.
+std::int64_t output_tokens(const Item& item);
+std::int64_t logits_tokens(const Item& item);
+
+}  // namespace v4i::forward

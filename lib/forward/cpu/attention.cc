@@ -1,0 +1,180 @@
+// Attention over a sliding window and compressed rows, in one softmax with a sink.
+// Keys are values; one KV head is shared by all query heads.  Spec 2.4 and 2.7.
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/ops.h"
+#include "lib/forward/cpu/pass.h"
+
+namespace v4i::forward::cpu {
+
+namespace {
+
+constexpr std::int64_t kHeads = 8;  // of a query, in one piece of work
+
+kernels::HeadsArgs heads_of(const Pass& p, const model::LayerPlan& plan, std::int64_t t, float* x,
+                            std::int64_t first, std::int64_t count) {
+  const model::Config& c = p.config;
+  return {x + (t * c.heads + first) * c.head_dim,
+          count,
+          static_cast<int>(c.head_dim),
+          static_cast<int>(c.rope_dim),
+          rope_row(p, plan, t),
+          c.norm_eps,
+          p.native};
+}
+
+// The KV row of token t: norm, rope, stored form.
+void make_row(Pass& p, const model::Attention& a, const model::LayerPlan& plan, std::int64_t t) {
+  const std::int64_t d = p.config.head_dim, rope = p.config.rope_dim;
+  float* kv = p.w.kv.data() + t * d;
+  kernels::rms_norm(kv, a.kv_norm.data(), d, p.config.norm_eps, kv);
+  p.round(kv, d);
+  kernels::rope(kv + d - rope, rope_row(p, plan, t), rope, false);
+  p.round(kv + d - rope, rope);
+  const auto bytes = static_cast<std::int64_t>(p.layout().window_row.bytes());
+  store_row(p, kv, p.w.rows.data() + t * bytes);
+}
+
+// x -> stored KV rows; keeps x quantised in xq.
+void make_rows(Pass& p, const model::Attention& a, const model::LayerPlan& plan) {
+  const std::int64_t n = p.n();
+  const float* x = quantised(p, p.w.x.data(), n, p.config.width, p.w.xq.data());
+  linear(p, a.wkv, x, p.config.width, n, p.w.kv.data(), p.config.head_dim, true);
+  p.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t t = begin; t < end; ++t) make_row(p, a, plan, t);
+  });
+}
+
+// x -> qr (low-rank query, also the indexer's), queries [H, d].
+void make_queries(Pass& p, const model::Attention& a, const model::LayerPlan& plan) {
+  Workspace& w = p.w;
+  const model::Config& c = p.config;
+  const std::int64_t n = p.n(), heads = c.heads * c.head_dim;
+  const float* x = p.fp8_inputs() ? w.xq.data() : w.x.data();
+  linear(p, a.wq_a, x, c.width, n, w.qr.data(), c.q_lora, true);
+  norm(p, w.qr.data(), a.q_norm, n, w.qr.data());
+  const float* qr = quantised(p, w.qr.data(), n, c.q_lora, w.qrq.data());
+  linear(p, a.wq_b, qr, c.q_lora, n, w.wide.data(), heads, true);
+  const std::int64_t pieces = (c.heads + kHeads - 1) / kHeads;
+  p.pool.run(n * pieces, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t u = begin; u < end; ++u) {
+      const std::int64_t t = u / pieces, first = u % pieces * kHeads;
+      p.kernels.query_heads(
+          heads_of(p, plan, t, w.wide.data(), first, std::min(kHeads, c.heads - first)));
+    }
+  });
+}
+
+// Window rows by rising position, then compressed rows by rising index.
+std::int64_t candidates(const Pass& p, const LayerOf& layer, std::int64_t t, const void** out) {
+  const kv::State& state = p.state(t);
+  const std::int64_t position = p.token(t).position;
+  std::int64_t n = 0;
+  for (std::int64_t at = std::max<std::int64_t>(0, position - p.config.window + 1); at <= position;
+       ++at)
+    out[n++] = window_row(p, layer.kv, t, at);
+  if (layer.plan.ratio == 0) return n;
+  const std::int64_t visible = (position + 1) / layer.plan.ratio;
+  const bool choose = layer.plan.indexer && visible > p.config.index_topk;
+  const std::int64_t count = choose ? p.config.index_topk : visible;
+  const std::int32_t* chosen = p.w.selected.data() + t * p.config.index_topk;
+  const std::int64_t block = state.layout().rows_per_block;
+  const auto row_bytes = static_cast<std::int64_t>(state.layout().main_row.bytes());
+  if (choose) {
+    for (std::int64_t i = 0; i < count; ++i)
+      out[n++] = state.row(layer.kv, kv::RowKind::kMain, chosen[i]);
+    return n;
+  }
+  for (std::int64_t i = 0; i < count; i += block) {
+    const std::byte* row = state.row(layer.kv, kv::RowKind::kMain, i);
+    for (std::int64_t j = 0; j < std::min(block, count - i); ++j) out[n++] = row + j * row_bytes;
+  }
+  return n;
+}
+
+void attend(Pass& p, const LayerOf& layer) {
+  Workspace& w = p.w;
+  const model::Config& c = p.config;
+  const std::int64_t d = c.head_dim, heads = c.heads;
+  // A query's rows are dequantised once per group of heads: as few groups as keep all threads busy.
+  const std::int64_t wanted = p.n() >= 2 * p.pool.size() ? 1 : p.pool.size();
+  const std::int64_t lanes = Workspace::kHeadLanes;
+  const std::int64_t group = (heads + wanted * lanes - 1) / (wanted * lanes) * lanes;
+  const std::int64_t groups = (heads + group - 1) / group;
+  const kernels::RowShape shape{static_cast<int>(d), static_cast<int>(c.rope_dim), p.native};
+  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
+  const auto attend_to = [&](std::int64_t t, std::int64_t h0, ThreadScratch& scratch) {
+    const std::int64_t h1 = std::min(h0 + group, heads);
+    const std::int64_t n = candidates(p, layer, t, scratch.rows.data());
+    float* q = w.wide.data() + t * heads * d;
+    p.kernels.attention({shape, scratch.rows.data(), n, q, layer.block.attn.sink.data(), q, h0, h1, scale,
+                         p.native, scratch.attention.data()});
+    p.kernels.output_heads(heads_of(p, layer.plan, t, w.wide.data(), h0, h1 - h0));
+  };
+  const std::int64_t turns = p.pool.size();  // later tokens see more rows: threads take turns
+  p.pool.run(turns, [&](std::int64_t begin, std::int64_t end, int thread) {
+    for (std::int64_t first = begin; first < end; ++first)
+      for (std::int64_t u = first; u < p.n() * groups; u += turns)
+        attend_to(u / groups, u % groups * group, p.threads[static_cast<std::size_t>(thread)]);
+  });
+}
+
+// Consecutive heads form a group; each group has its own rows of wo_a.
+void project_out(Pass& p, const model::Attention& a) {
+  Workspace& w = p.w;
+  const model::Config& c = p.config;
+  const std::int64_t heads = c.heads * c.head_dim, width = heads / c.o_groups;
+  const std::int64_t rows = c.o_groups * c.o_lora;
+  const auto args = [&](std::int64_t group) {
+    kernels::LinearArgs of = product_of(p, a.wo_a, w.wide.data() + group * width, heads, p.n());
+    of.row_begin = group * c.o_lora;
+    of.row_end = of.row_begin + c.o_lora;
+    of.y = w.z.data();
+    of.y_stride = rows;
+    return of;
+  };
+  if (p.preparing(args(0), p.n()) != nullptr) {
+    for (std::int64_t g = 0; g < c.o_groups; ++g) {
+      Product one{&a.wo_a, args(g)};
+      multiply_all(p, {&one, 1});
+    }
+  } else {
+    constexpr std::int64_t kPiece = 128;
+    const std::int64_t parts = (c.o_lora + kPiece - 1) / kPiece;
+    p.pool.run(c.o_groups * parts, [&](std::int64_t begin, std::int64_t end, int thread) {
+      for (std::int64_t u = begin; u < end; ++u) {
+        kernels::LinearArgs part = args(u / parts);
+        part.row_begin += u % parts * kPiece;
+        part.row_end = std::min(part.row_begin + kPiece, part.row_end);
+        part.scratch = p.threads[static_cast<std::size_t>(thread)].linear.data();
+        multiply(p, a.wo_a, part);
+      }
+    });
+  }
+  const float* z = quantised(p, w.z.data(), p.n(), rows, w.zq.data());
+  linear(p, a.wo_b, z, rows, p.n(), w.out.data(), c.width, true);
+}
+
+}  // namespace
+
+void attention(Pass& p, const LayerOf& layer, const Batch& out) {
+  const model::Attention& a = layer.block.attn;
+  make_rows(p, a, layer.plan);
+  p.mark(model::Part::kAttention);
+  if (layer.plan.ratio > 0) compress(p, layer);
+  keep_rows(p, layer.kv);
+  p.mark(model::Part::kCompressor);
+  if (&out != p.batch) keep_outputs(p, out);
+  if (p.n() == 0) return;
+  make_queries(p, a, layer.plan);
+  p.mark(model::Part::kAttention);
+  if (layer.plan.indexer) select_rows(p, layer);
+  p.mark(model::Part::kIndexer);
+  attend(p, layer);
+  p.mark(model::Part::kRows);
+  project_out(p, a);
+  p.mark(model::Part::kAttention);
+}
+
+}  // namespace v4i::forward::cpu

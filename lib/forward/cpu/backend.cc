@@ -1,0 +1,45 @@
+// Chooses kernels, opens executors; see backend.h.
+#include "lib/forward/cpu/backend.h"
+
+#include <algorithm>
+
+#include "kernels/kernels.h"
+#include "lib/base/error.h"
+#include "lib/forward/cpu/executor.h"
+#include "lib/forward/cpu/shapes.h"
+
+namespace v4i::forward::cpu {
+
+namespace {
+
+const kernels::KernelTable& choose_kernels(const std::string& name) {
+  const auto* found = kernels::select_kernels(name.empty() ? nullptr : name.c_str());
+  if (found != nullptr) return *found;
+  constexpr int kMost = 16;
+  const kernels::KernelTable* tables[kMost];
+  const int n = std::min(kernels::available_kernels(tables, kMost), kMost);
+  std::string names;
+  for (int i = 0; i < n; ++i) names += fmt::format("{}{}", i == 0 ? "" : ", ", tables[i]->name);
+  fail(Code::kUnsupported, "kernels \"{}\" do not run here; this build and processor have: {}",
+       name, names);
+}
+
+}  // namespace
+
+CpuBackend::CpuBackend(const std::string& isa, ThreadPool& pool, Budget& budget)
+    : kernels_(choose_kernels(isa)),
+      identity_(kernels_.name),
+      pool_(pool),
+      budget_(budget),
+      memory_(std::make_shared<store::HostMemory>(budget)) {}
+
+std::unique_ptr<Executor> CpuBackend::open(std::shared_ptr<const model::Model> model,
+                                           std::shared_ptr<experts::Experts> experts,
+                                           const Options& options) {
+  check_shapes(*model);
+  if (options.numerics == Numerics::kFast) check_fast(*model, kernels_);
+  return std::make_unique<CpuExecutor>(std::move(model), std::move(experts), kernels_, pool_,
+                                       budget_, options);
+}
+
+}  // namespace v4i::forward::cpu

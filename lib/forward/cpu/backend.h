@@ -1,0 +1,37 @@
+// The CPU as a backend: kernels of one instruction set, the engine's threads, the host's memory.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "lib/base/budget.h"
+#include "lib/forward/backend.h"
+
+namespace v4i::kernels {
+struct KernelTable;
+}
+
+namespace v4i::forward::cpu {
+
+class CpuBackend final : public Backend {
+ public:
+  // Kernels of `isa`, the best that run here when it is empty.  Error(kUnsupported) naming the
+  // ones there are.
+  CpuBackend(const std::string& isa, ThreadPool& pool, Budget& budget);
+
+  const char* name() const override { return "cpu"; }
+  const std::string& identity() const override { return identity_; }  // "avx2"
+  const std::shared_ptr<store::Memory>& memory() const override { return memory_; }
+  std::unique_ptr<Executor> open(std::shared_ptr<const model::Model> model,
+                                 std::shared_ptr<experts::Experts> experts,
+                                 const Options& options) override;
+
+ private:
+  const kernels::KernelTable& kernels_;
+  std::string identity_;
+  ThreadPool& pool_;
+  Budget& budget_;
+  std::shared_ptr<store::Memory> memory_;
+};
+
+}  // namespace v4i::forward::cpu

@@ -1,0 +1,156 @@
+// The order of the parts within a layer, and what comes before and after the layers.
+#include "lib/forward/cpu/executor.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "lib/base/error.h"
+#include "lib/forward/layouts.h"
+
+namespace v4i::forward::cpu {
+
+namespace {
+
+// Inputs that V4's architecture has no place for, and that no kernel here computes.
+void check_inputs(const model::Model& m, const Batch& batch) {
+  for (const Token& t : batch.tokens()) {
+    if (t.role != 0)
+      fail(Code::kUnsupported, "{}: a token asks for router bias {}, the model has one for text only",
+           m.path(), t.role);
+    if (t.visible_end > t.position + 1)
+      fail(Code::kUnsupported,
+           "{}: the token at position {} sees ahead to {}; the CPU's attention is causal", m.path(),
+           t.position, t.visible_end);
+  }
+}
+
+}  // namespace
+
+CpuExecutor::CpuExecutor(std::shared_ptr<const model::Model> model,
+                         std::shared_ptr<experts::Experts> experts,
+                         const kernels::KernelTable& kernels, ThreadPool& pool, Budget& budget,
+                         const Options& o)
+    : model_(std::move(model)),
+      experts_(std::move(experts)),
+      freq_a_(rope_frequencies(model_->config(), false)),
+      freq_b_(rope_frequencies(model_->config(), true)),
+      workspace_(model_->config(), make_layout(*model_, o), o.max_tokens, pool.size(),
+                 budget),
+      pass_{{*model_, model_->config(), kernels, pool, o.numerics != Numerics::kExact,
+             o.numerics == Numerics::kFast, workspace_.threads, workspace_.prepared.data()},
+            workspace_,
+            *experts_,
+            freq_a_,
+            freq_b_} {
+  pass_.new_rows.reserve(static_cast<std::size_t>(o.max_tokens));
+}
+
+std::size_t CpuExecutor::width() const {
+  return static_cast<std::size_t>(model_->config().hc_mult * model_->config().width);
+}
+
+void CpuExecutor::start(const Batch& batch, Profile* profile) {
+  check_inputs(*model_, batch);
+  all_ = pass_.batch = &batch;
+  pass_.profile = profile;
+  head_count_ = 0;
+  pass_.pool.count_busy(profile != nullptr);
+  if (profile != nullptr) profile->begin(pass_.pool.busy_ns());
+  fill_rope(pass_);
+}
+
+void CpuExecutor::begin(const Batch& batch, const float* streams, Profile* profile) {
+  start(batch, profile);
+  if (streams == nullptr)
+    embed_tokens();
+  else
+    std::memcpy(workspace_.streams.data(), streams,
+                static_cast<std::size_t>(batch.n()) * width() * sizeof(float));
+  pass_.mark(model::Part::kEmbedding);
+}
+
+void CpuExecutor::embed_tokens() {
+  const std::int64_t n = model_->config().hc_mult, d = model_->config().width;
+  for (const Token& t : pass_.batch->tokens())
+    if (t.embedding == nullptr) model_->touch_embedding(&t.id, 1);
+  pass_.pool.run(pass_.n(), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      float* streams = workspace_.streams.data() + t * n * d;
+      embed(pass_, pass_.token(t), streams);
+      for (std::int64_t k = 1; k < n; ++k) std::copy_n(streams, d, streams + k * d);
+    }
+  });
+}
+
+// x_s = e_proj(norm(embedding)) + h_proj(norm(stream s)), one SWA block, own head.
+void CpuExecutor::begin_draft(const Batch& batch, const float* hidden) {
+  const model::Mtp& m = model_->weights().mtp[0];
+  Workspace& w = workspace_;
+  start(batch, nullptr);
+  embed_tokens();
+  const std::int64_t n = pass_.n(), d = model_->config().width, streams = model_->config().hc_mult;
+  for (std::int64_t t = 0; t < n; ++t)
+    std::copy_n(w.streams.data() + t * streams * d, d, w.x.data() + t * d);
+  norm(pass_, w.x.data(), m.enorm, n, w.x.data());
+  linear(pass_, m.e_proj, quantised(pass_, w.x.data(), n, d, w.xq.data()), d, n, w.out.data(), d,
+         true);
+  for (std::int64_t s = 0; s < streams; ++s) {
+    for (std::int64_t t = 0; t < n; ++t)
+      std::copy_n(hidden + (t * streams + s) * d, d, w.x.data() + t * d);
+    norm(pass_, w.x.data(), m.hnorm, n, w.x.data());
+    linear(pass_, m.h_proj, quantised(pass_, w.x.data(), n, d, w.xq.data()), d, n,
+           w.streams.data() + s * d, streams * d, true);
+    for (std::int64_t t = 0; t < n; ++t) {
+      float* x = w.streams.data() + (t * streams + s) * d;
+      for (std::int64_t i = 0; i < d; ++i) x[i] += w.out[static_cast<std::size_t>(t * d + i)];
+      pass_.round(x, d);
+    }
+  }
+}
+
+// The lease goes when the layer is done.
+void CpuExecutor::layer(Layer which, const Batch&, const Batch& out, kv::Lease) {
+  const auto own = static_cast<int>(model_->config().layers);
+  const int index = which.draft ? own + which.index : which.index;
+  const model::LayerPlan& plan =
+      which.draft ? model_->plan().draft : model_->plan().layers[static_cast<std::size_t>(index)];
+  const LayerOf layer{model_->block(index), plan, which.index, index};
+  const model::Block& b = layer.block;
+  Workspace& w = workspace_;
+  hyper_pre(pass_, b.hc_attn, w.x.data());
+  pass_.mark(model::Part::kHyper);
+  norm(pass_, w.x.data(), b.attn_norm, pass_.n(), w.x.data());
+  pass_.mark(model::Part::kNorm);
+  attention(pass_, layer, out);
+  if (pass_.n() == 0) return;  // a prompt's last layer without outputs
+  hyper_pre(pass_, b.hc_ffn, w.x.data(), w.out.data());
+  pass_.mark(model::Part::kHyper);
+  norm(pass_, w.x.data(), b.ffn_norm, pass_.n(), w.x.data());
+  pass_.mark(model::Part::kNorm);
+  moe(pass_, layer);
+  hyper_post(pass_, w.out.data());
+  pass_.mark(model::Part::kHyper);
+}
+
+void CpuExecutor::streams(std::int64_t first, std::int64_t count, float* to) {
+  std::memcpy(to, workspace_.streams.data() + static_cast<std::size_t>(first) * width(),
+              static_cast<std::size_t>(count) * width() * sizeof(float));
+}
+
+void CpuExecutor::head(bool draft, std::span<const LogitsRow> rows) {
+  const model::Weights& weights = model_->weights();
+  if (draft)
+    logits(pass_, weights.mtp[0].head, weights.mtp[0].norm, rows);
+  else
+    logits(pass_, weights.hc_head, weights.norm, rows);
+  head_count_ += static_cast<std::int64_t>(rows.size());
+  pass_.mark(model::Part::kHead);
+}
+
+void CpuExecutor::finish() {
+  if (pass_.profile == nullptr) return;
+  pass_.profile->end({*model_, *all_, *pass_.batch, head_count_, pass_.pool.busy_ns(),
+                      pass_.pool.size()});
+}
+
+}  // namespace v4i::forward::cpu

@@ -1,0 +1,41 @@
+// The CPU's executor: everything is done when a call returns.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "lib/forward/cpu/pass.h"
+#include "lib/forward/options.h"
+
+namespace v4i::forward::cpu {
+
+class CpuExecutor final : public Executor {
+ public:
+  CpuExecutor(std::shared_ptr<const model::Model> model, std::shared_ptr<experts::Experts> experts,
+              const kernels::KernelTable& kernels, ThreadPool& pool, Budget& budget,
+              const Options& options);
+
+  std::size_t workspace_bytes() const override { return workspace_.bytes(); }
+  std::int64_t head_rows() const override { return Workspace::kHeadTokens; }
+  void begin(const Batch& batch, const float* streams, Profile* profile) override;
+  void begin_draft(const Batch& batch, const float* hidden) override;
+  void layer(Layer layer, const Batch& in, const Batch& out, kv::Lease lease) override;
+  void streams(std::int64_t first, std::int64_t count, float* to) override;
+  void head(bool draft, std::span<const LogitsRow> rows) override;
+  void finish() override;
+
+ private:
+  void start(const Batch& batch, Profile* profile);
+  void embed_tokens();
+  std::size_t width() const;  // floats of a token's streams
+
+  std::shared_ptr<const model::Model> model_;
+  std::shared_ptr<experts::Experts> experts_;
+  std::vector<float> freq_a_, freq_b_;
+  Workspace workspace_;
+  Pass pass_;
+  const Batch* all_ = nullptr;  // of this run
+  std::int64_t head_count_ = 0;
+};
+
+}  // namespace v4i::forward::cpu

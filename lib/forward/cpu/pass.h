@@ -1,0 +1,99 @@
+// Pass: one run through the layers, as the parts of the CPU's forward pass see it.
+//
+// The parts are free functions over a Pass.  They read and write the Workspace; the
+// order in which executor.cc calls them is the model.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "lib/experts/experts.h"
+#include "lib/forward/batch.h"
+#include "lib/forward/cpu/cpu.h"
+#include "lib/forward/executor.h"
+#include "lib/forward/profile.h"
+
+namespace v4i::forward::cpu {
+
+// A compressed row that this run completes.
+struct NewRow {
+  std::int32_t token = 0;  // index of the token that completes it
+  std::int64_t row = 0;    // its index in the sequence
+};
+
+struct Pass : Cpu {
+  Workspace& w;
+  experts::Experts& experts;
+  const std::vector<float>& freq_a;  // rope frequencies, spec 2.1: plain
+  const std::vector<float>& freq_b;  // YaRN, for layers with compressed rows
+
+  const Batch* batch = nullptr;   // whose tokens the workspace holds
+  std::vector<NewRow> new_rows{};   // of the layer in work
+  Profile* profile = nullptr;     // or where the time of this run is counted
+
+  std::int64_t n() const { return batch->n(); }
+  const Token& token(std::int64_t t) const { return batch->tokens()[static_cast<std::size_t>(t)]; }
+  kv::State& state(std::int64_t t) const { return batch->state(token(t)); }
+  const kv::Layout& layout() const { return batch->items()[0].state->layout(); }
+  void mark(model::Part part) const {  // the work since the last mark was `part`
+    if (profile != nullptr) profile->mark(part);
+  }
+};
+
+// What a layer is: its weights, its plan, and its numbers among the KV rows and the experts.
+struct LayerOf {
+  const model::Block& block;
+  const model::LayerPlan& plan;
+  int kv = 0;
+  int experts = 0;
+};
+
+// ---- rope.cc (2.1)
+std::vector<float> rope_frequencies(const model::Config& config, bool yarn);
+// Cosines and sines of every token of the pass, for both tables.
+void fill_rope(Pass& p);
+const float* rope_row(const Pass& p, const model::LayerPlan& plan, std::int64_t t);
+// Cosines, then sines of one position.
+void fill_turn(const std::vector<float>& freq, std::int64_t position, float* out);
+// The stored forms of a KV row and of an index key (spec 4.3).
+void store_row(const Pass& p, const float* row, std::byte* out);
+void store_key(const Pass& p, float* key, std::byte* out);
+
+// ---- hyper.cc (spec 2.3)
+// streams <- out, streams: what a sublayer found goes back.
+void hyper_post(Pass& p, const float* out);
+// streams -> x, the next one's input; keeps post and comb.  With `out`, hyper_post first.
+void hyper_pre(Pass& p, const model::Hyper& h, float* x, const float* out = nullptr);
+// Collapse of the streams of token `t` to one row.
+void hyper_head(Pass& p, const model::HyperHead& h, std::int64_t t, float* x);
+
+// ---- attention.cc (2.4, 2.7), compressor.cc (2.5), indexer.cc (2.6)
+// After the KV rows of the batch are made, `out` is the batch.
+void attention(Pass& p, const LayerOf& layer, const Batch& out);
+void compress(Pass& p, const LayerOf& layer);
+// Fills w.selected for tokens that see more rows than index_topk.
+void select_rows(Pass& p, const LayerOf& layer);
+
+// ---- rows.cc: where the rows that a layer reads lie.  Those of this run are staged in the
+// workspace until keep_rows() stores them, past every row that anybody can see.
+const std::byte* window_row(const Pass& p, int layer, std::int64_t t, std::int64_t position);
+const float* partial_row(const Pass& p, int layer, std::int64_t t, std::int64_t position);
+void keep_rows(Pass& p, int layer);
+
+// ---- outputs.cc
+// From here on the workspace holds the tokens of `out` alone.
+void keep_outputs(Pass& p, const Batch& out);
+
+// ---- router.cc (2.8): chooses experts and groups tokens by them; returns how many have tokens
+std::int64_t route(Pass& p, const model::Moe& m, const model::LayerPlan& plan);
+
+// ---- moe.cc (2.8, 2.9)
+void moe(Pass& p, const LayerOf& layer);
+
+// ---- head.cc
+void logits(Pass& p, const model::HyperHead& h, const model::Vector& gain,
+            std::span<const LogitsRow> rows);
+void embed(Pass& p, const Token& token, float* x);
+
+}  // namespace v4i::forward::cpu

@@ -1,0 +1,97 @@
+// How large every intermediate is; see workspace.h.
+#include "lib/forward/cpu/workspace.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "kernels/kernels.h"
+
+namespace v4i::forward::cpu {
+
+namespace {
+
+// The most compressed rows a query of any layer attends to.
+std::int64_t most_rows(const model::Config& c, const kv::Layout& layout) {
+  std::int64_t most = 0;
+  for (const kv::LayerLayout& l : layout.layers) {
+    if (l.ratio == 0) continue;
+    const std::int64_t all = c.max_positions / l.ratio + 1;
+    most = std::max(most, l.index_keys ? std::min(all, c.index_topk) : all);
+  }
+  return most;
+}
+
+std::int64_t most_partial(const kv::Layout& layout) {
+  std::size_t most = 0;
+  for (const kv::LayerLayout& l : layout.layers) most = std::max(most, l.partial_floats());
+  return static_cast<std::int64_t>(most);
+}
+
+// Columns of the widest matrix that is not float32.
+std::int64_t widest_words(const model::Config& c) {
+  return std::max({c.width, c.heads * c.head_dim / c.o_groups, c.o_groups * c.o_lora, c.q_lora,
+                   c.expert_width});
+}
+
+}  // namespace
+
+std::int64_t gate_rows(const model::Config& c) { return std::lcm<std::int64_t>(128, c.fp8_block); }
+
+std::int64_t expert_piece_rows(const model::Config& c) {
+  return std::max<std::int64_t>(1024, gate_rows(c));
+}
+
+Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int64_t n,
+                     int thread_count, Budget& budget)
+    : max_tokens(n),
+      max_candidates(c.window + most_rows(c, layout)) {
+  const auto take = [&]<class T>(Buffer<T>& b, std::int64_t count) {
+    b = Buffer<T>(budget, static_cast<std::size_t>(count), Use::kScratch, "the workspace");
+    bytes_ += b.bytes();
+  };
+  const std::int64_t streams_width = c.hc_mult * c.width, heads_width = c.heads * c.head_dim;
+  const std::int64_t slots = n * c.experts_active;
+  take(streams, n * streams_width);
+  for (auto* b : {&x, &xq, &out, &head_x}) take(*b, n * c.width);
+  take(mix, n * (2 + c.hc_mult) * c.hc_mult);
+  take(post, n * c.hc_mult);
+  take(comb, n * c.hc_mult * c.hc_mult);
+  for (auto* b : {&rope_a, &rope_b}) take(*b, n * c.rope_dim);
+  for (auto* b : {&qr, &qrq}) take(*b, n * c.q_lora);
+  const std::int64_t gate_rows = slots + (c.shared_experts > 0 ? n : 0);
+  take(wide, std::max(n * heads_width, gate_rows * c.expert_width));
+  take(kv, n * c.head_dim);
+  take(rows, n * static_cast<std::int64_t>(layout.window_row.bytes()));
+  for (auto* b : {&z, &zq}) take(*b, n * c.o_groups * c.o_lora);
+  take(partial, n * most_partial(layout));
+  take(pooled, n * (c.head_dim + c.index_dim));
+  take(iq, n * c.index_heads * c.index_dim);
+  take(iw, n * c.index_heads);
+  take(selected, n * c.index_topk);
+  take(router, n * c.experts);
+  take(expert, slots);
+  take(expert_weight, slots);
+  take(slot_token, slots);
+  take(slot_weight, slots);
+  take(expert_begin, c.experts + 1);
+  take(active, c.experts);
+  take(prepared, std::max(kernels::linear_prepared_bytes(widest_words(c), n),
+                          kernels::linear_prepared_bytes(c.expert_width, gate_rows)));
+  take(head_logits, kHeadTokens * c.vocab);
+
+  // Whole blocks of keys, at least one.
+  const std::int64_t keys = std::max<std::int64_t>(kIndexKeys, layout.rows_per_block);
+  threads.resize(static_cast<std::size_t>(thread_count));
+  for (ThreadScratch& t : threads) {
+    take(t.linear, kernels::linear_scratch_floats(std::max(streams_width, widest_words(c))));
+    take(t.attention, kernels::attention_scratch_floats(c.head_dim, max_candidates, c.heads));
+    take(t.rows, max_candidates);
+    take(t.index, kernels::index_scratch_floats(c.index_dim, c.index_heads, kIndexQueries));
+    take(t.blocks, keys / layout.rows_per_block + 1);
+    take(t.scores, kIndexQueries * keys);
+    take(t.candidates, kIndexQueries * TopK::room_for(c.index_topk));
+    take(t.part, n * expert_piece_rows(c));
+  }
+}
+
+}  // namespace v4i::forward::cpu

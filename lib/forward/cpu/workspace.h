@@ -1,0 +1,78 @@
+// Workspace: every intermediate of a forward run, claimed once.
+//
+// N = max_tokens.  All arrays are float32, row per token, unless said otherwise.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "lib/base/budget.h"
+#include "lib/forward/cpu/topk.h"
+#include "lib/kv/layout.h"
+#include "lib/model/model.h"
+
+namespace v4i::forward::cpu {
+
+// What one thread needs for itself.
+struct ThreadScratch {
+  static constexpr int kIndexQueries = 8;  // tokens scored together
+  Buffer<float> linear;                    // dequantised weight rows
+  Buffer<float> attention;                 // tile of rows, logits
+  Buffer<const void*> rows;                // candidate rows of one query
+  Buffer<float> index;                     // queries and keys as the indexer's kernel has them
+  Buffer<const std::uint8_t*> blocks;      // of index keys
+  Buffer<float> scores;                    // [kIndexQueries, a piece of the keys]
+  Buffer<std::uint64_t> candidates;        // [kIndexQueries] rooms of a TopK
+  TopK best[kIndexQueries];
+  Buffer<float> part;  // [N, expert_piece_rows] of w3 x or w2 x: some rows of an expert
+};
+
+struct Workspace {
+  static constexpr std::int64_t kHeadTokens = 8;  // logit rows computed together
+  static constexpr std::int64_t kHeadLanes = 16;  // attention heads are split in multiples
+  static constexpr std::int64_t kIndexQueries = ThreadScratch::kIndexQueries;
+  static constexpr std::int64_t kIndexKeys = 4096;  // about as many are scored at a time
+
+  Workspace(const model::Config& config, const kv::Layout& layout, std::int64_t max_tokens,
+            int threads, Budget& budget);
+  std::size_t bytes() const { return bytes_; }
+
+  std::int64_t max_tokens;
+  std::int64_t max_candidates;  // rows one query may attend to
+
+  Buffer<float> streams;          // [n, D] a token: the residual streams
+  Buffer<float> x, xq, out;       // [D]: module input, quantised, module output
+  Buffer<float> mix, post, comb;  // [(2 + n) n], [n], [n, n]
+  Buffer<float> rope_a, rope_b;   // [rope_dim]: cosines, sines of both tables
+  Buffer<float> qr, qrq;          // [q_lora]
+  // [H, d] of attention: queries, then what their heads found; or [K, I] of the experts' gates.
+  Buffer<float> wide;
+  Buffer<float> kv;                   // [d]
+  Buffer<std::byte> rows;             // stored KV row of each token
+  Buffer<float> z, zq;                // [G, o_lora]
+  Buffer<float> partial;              // [partial_floats of a layer] inputs of its compressors
+  Buffer<float> pooled;               // [d + index_dim] compressed rows of this run
+  Buffer<float> iq, iw;               // [index_heads, index_dim], [index_heads]
+  Buffer<std::int32_t> selected;      // [index_topk] chosen rows, rising
+  Buffer<float> router;               // [E]
+  Buffer<std::int32_t> expert;        // [K] chosen experts of each token
+  Buffer<float> expert_weight;        // [K]
+  Buffer<std::int32_t> slot_token;    // [N K] tokens grouped by expert
+  Buffer<float> slot_weight;          // [N K]
+  Buffer<std::int32_t> expert_begin;  // [E + 1] into the slots
+  Buffer<std::int32_t> active;        // [E] experts that have tokens, rising
+  Buffer<float> head_x;               // [D]
+  Buffer<std::byte> prepared;         // the tokens of a product as the kernels want them
+  Buffer<float> head_logits;          // [kHeadTokens, V]
+  std::vector<ThreadScratch> threads;
+
+ private:
+  std::size_t bytes_ = 0;
+};
+
+// Rows of an expert in one piece of work, at most.
+std::int64_t expert_piece_rows(const model::Config& config);
+// Rows of w1 and w3 come in multiples of this: whole blocks of the quantiser behind them.
+std::int64_t gate_rows(const model::Config& config);
+
+}  // namespace v4i::forward::cpu

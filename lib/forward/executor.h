@@ -1,0 +1,58 @@
+// Executor: one opened model on one machine.  It owns activations, scratch and whatever copies of
+// weights the machine needs, and computes one run at a time:
+//
+//   begin        the streams of the batch's tokens
+//   layer ...    from the first to the last
+//   streams      copies of streams, for drafts
+//   head ...     logits
+//   finish       everything is done; results are in host memory
+//
+// Calls may return before the work is done; errors surface in any call, at the latest in finish().
+// After an error the next call is begin().
+//
+// Rows of the KV states, experts and activations are touched here and nowhere else.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "lib/forward/batch.h"
+#include "lib/forward/profile.h"
+#include "lib/kv/lease.h"
+
+namespace v4i::forward {
+
+// A layer of the model, or of the stack that drafts.
+struct Layer {
+  int index = 0;  // in its stack, and of its rows in the KV states
+  bool draft = false;
+};
+
+struct LogitsRow {
+  std::int64_t token = 0;   // index in the batch that the last layer gave
+  float* logits = nullptr;  // host memory, [vocab]
+};
+
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  virtual std::size_t workspace_bytes() const = 0;
+  virtual std::int64_t head_rows() const = 0;  // that one call of head() may ask for
+
+  // Streams: the tokens' embeddings, hc_mult times; or `streams`, host memory [n, hc_mult, width],
+  // where it is not null.  The batch stays as it is until finish() or an error.  A profile, if
+  // given, is told where the time goes.
+  virtual void begin(const Batch& batch, const float* streams, Profile* profile) = 0;
+  // Of the MTP block (spec 3.1): from `hidden`, host memory [n, hc_mult, width], and the tokens
+  // that follow.
+  virtual void begin_draft(const Batch& batch, const float* hidden) = 0;
+  // Makes the KV rows of `in`, and computes the tokens of `out`: all of `in`, or those that have
+  // outputs, after which `out` is the batch.  The lease covers what the layer reads.
+  virtual void layer(Layer layer, const Batch& in, const Batch& out, kv::Lease lease) = 0;
+  // [count, hc_mult, width] of the batch's tokens from `first` on, to host memory.
+  virtual void streams(std::int64_t first, std::int64_t count, float* to) = 0;
+  virtual void head(bool draft, std::span<const LogitsRow> rows) = 0;
+  virtual void finish() = 0;
+};
+
+}  // namespace v4i::forward

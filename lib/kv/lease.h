@@ -1,0 +1,37 @@
+// Lease: what one layer of some sequences has to read, in memory for as long as it lives.
+//
+// Rows are named by (layer, kind, index).  Sealed blocks may be elsewhere; whoever computes a
+// layer holds a lease on it, and an executor that works asynchronously keeps it until the layer
+// has read its rows.  Where everything is in memory a lease costs a lock and two comparisons a
+// sequence.
+#pragma once
+
+#include <span>
+
+#include "lib/base/cancel.h"
+#include "lib/base/error.h"
+#include "lib/store/block_cache.h"
+
+namespace v4i::kv {
+
+class State;
+
+// Rows of a sequence are gone: the store below has lost or damaged them.  State::usable_length()
+// says from where the owner has to compute again.
+class LostRows : public Error {
+ public:
+  LostRows() : Error(Code::kState, "rows of the KV state are lost and have to be computed again") {}
+};
+
+class Lease {
+ public:
+  Lease() = default;
+  // `states` share one cache.  Waits for blocks that are elsewhere.  Throws LostRows, Error of
+  // kNoMemory when the rows of one layer do not fit, kCancelled.
+  Lease(std::span<State* const> states, int layer, const CancelFlag* cancel);
+
+ private:
+  store::BlockCache::Stay stay_;
+};
+
+}  // namespace v4i::kv

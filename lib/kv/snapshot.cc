@@ -1,0 +1,180 @@
+// Snapshots of a State: taking, rewinding to, and taking up those of others.
+//
+//   the fixed state | of each table, the rows behind its final blocks
+//
+// A snapshot is named by its tokens and taken at multiples of 128 of them, in the host's memory.
+#include <algorithm>
+#include <cstring>
+
+#include "lib/base/error.h"
+#include "lib/kv/state.h"
+
+namespace v4i::kv {
+
+store::BlockKey State::snapshot_key(std::int64_t length) const {
+  constexpr char kTag[] = "snapshot";
+  const Digest prefix = prefix_.digest(length);
+  Sha256 h;
+  h.update(kTag, sizeof kTag);
+  h.update(prefix.data(), prefix.size());
+  return {h.finish()};
+}
+
+std::size_t State::snapshot_bytes(std::int64_t length) const {
+  std::size_t total = layout_->fixed_bytes;
+  for (std::size_t t = 0; t < tables_.size(); ++t)
+    total += static_cast<std::size_t>(rows(t, length) -
+                                      final_blocks(t, length) * layout_->rows_per_block) *
+             tables_[t].row_bytes();
+  return total;
+}
+
+bool State::snapshot_due(std::int64_t before, std::int64_t length) const {
+  if (length % kSnapshotStep != 0) return false;
+  const std::int64_t last = snapshots_.empty() ? 0 : snapshots_.back().length;
+  return length / snapshot_every_ > std::min(before, last) / snapshot_every_;
+}
+
+std::int64_t State::chunk_length(std::int64_t tokens, bool last) const {
+  const std::int64_t end = length_ + tokens, cut = end / kSnapshotStep * kSnapshotStep;
+  if (last || cut <= length_ || !snapshot_due(length_, cut)) return tokens;
+  return cut - length_;
+}
+
+// Snapshots may not press others out: they take room only while half is free.
+void State::remember() {
+  if (high_ != length_) return;  // slots of the margin hold what other tokens left there
+  Budget& budget = cache_->budget();
+  const std::size_t bytes = snapshot_bytes(length_);
+  if (bytes > budget.cap() / 2 || budget.used() > budget.cap() / 2 - bytes) return;
+  try {
+    store::Slot slot(cache_->host(), bytes, "a snapshot of a sequence");
+    cache_->memory().download(slot.data(), fixed_.data(), fixed_.bytes());
+    std::byte* to = slot.data() + fixed_.bytes();
+    for (std::size_t t = 0; t < tables_.size(); ++t)
+      for (std::int64_t r = final_blocks(t, length_) * layout_->rows_per_block;
+           r < rows(t, length_);) {
+        const std::int64_t n = rows_to_block_end(t, r, length_);
+        if (!tables_[t].read(r, n, *cache_, to)) return;
+        to += static_cast<std::size_t>(n) * tables_[t].row_bytes();
+        r += n;
+      }
+    snapshots_.push_back({length_, cache_->seal(snapshot_key(length_), std::move(slot))});
+  } catch (const Error&) {
+    return;
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+  while (snapshots_.size() > kMaxSnapshots) thin_snapshots();
+}
+
+// Doubles the distance: keeps the first in each span, and the latest.
+void State::thin_snapshots() {
+  snapshot_every_ *= 2;
+  std::int64_t last_span = -1;
+  const std::int64_t latest = snapshots_.back().length;
+  std::erase_if(snapshots_, [&](const Snapshot& s) {
+    const std::int64_t span = s.length / snapshot_every_;
+    const bool keep = span != last_span || s.length == latest;
+    last_span = span;
+    return !keep;
+  });
+}
+
+const State::Snapshot* State::source(std::int64_t length) const {
+  // The first one past `length` leads there when its rings reach back far enough.
+  const Snapshot* best = nullptr;
+  for (const Snapshot& s : snapshots_) {
+    if (s.length <= length || s.length - length <= layout_->rollback) best = &s;
+    if (s.length >= length) break;
+  }
+  return best;
+}
+
+std::int64_t State::rewind_target(std::int64_t length) const {
+  const std::int64_t wanted = std::clamp<std::int64_t>(length, 0, length_);
+  if (high_ - wanted <= layout_->rollback) return wanted;
+  const Snapshot* s = source(wanted);
+  return s == nullptr ? 0 : std::min(wanted, s->length);
+}
+
+void State::rewind(std::int64_t length) {
+  V4I_CHECK(pending_ == 0);
+  if (length != rewind_target(length))
+    fail(Code::kState, "the KV state of {} tokens cannot be cut to {}, only to {}", length_, length,
+         rewind_target(length));
+  if (length == length_) return;
+  if (length == 0) {  // also within the margin: a fresh start has the whole margin again
+    const std::vector<std::byte> zeros(std::min<std::size_t>(fixed_.bytes(), 1 << 16));
+    for (std::size_t at = 0; at < fixed_.bytes(); at += zeros.size())
+      cache_->memory().upload(fixed_.data() + at, zeros.data(),
+                              std::min(zeros.size(), fixed_.bytes() - at));
+    high_ = 0;
+    snapshot_every_ = kFirstSnapshot;
+  } else if (high_ - length > layout_->rollback) {
+    const Snapshot* s = source(length);
+    const store::BlockCache::Stay stay(*cache_);
+    cache_->memory().upload(fixed_.data(), s->block->slot.data(), fixed_.bytes());
+    high_ = s->length;
+  }
+  length_ = length;
+  prefix_.cut(length);
+  trim_tables();
+  std::erase_if(snapshots_, [&](const Snapshot& s) { return s.length > length; });
+}
+
+std::int64_t State::take_up(std::span<const std::int32_t> tokens, std::span<const Media> media) {
+  V4I_CHECK(pending_ == 0 && length_ == 0);
+  const auto most = static_cast<std::int64_t>(tokens.size()) / kSnapshotStep * kSnapshotStep;
+  if (most == 0) return 0;
+  prefix_.reserve(static_cast<std::int64_t>(tokens.size()), media.size());
+  prefix_.append(tokens, media);
+  std::int64_t length = most;
+  try {
+    while (length > 0 && !take_up_at(length)) length -= kSnapshotStep;
+  } catch (...) {
+    length = 0;
+  }
+  length_ = high_ = length;
+  prefix_.cut(length);
+  trim_tables();
+  return length;
+}
+
+bool State::take_up_at(std::int64_t length) {
+  const store::BlockRef snapshot =
+      cache_->known(snapshot_key(length), snapshot_bytes(length), cache_->host());
+  if (snapshot == nullptr) return false;
+  for (std::size_t t = 0; t < tables_.size(); ++t) {
+    tables_[t].truncate(0);
+    for (std::int64_t b = 0; b < final_blocks(t, length); ++b) {
+      store::BlockRef block =
+          cache_->known(block_key(t, b), tables_[t].block_bytes(), cache_->memory());
+      if (block == nullptr) return false;
+      tables_[t].adopt(std::move(block));
+    }
+  }
+  const std::size_t total = snapshot->bytes;
+  Buffer<std::byte> bytes(cache_->budget(), total, Use::kKv, "a snapshot of a sequence");
+  if (!cache_->read(snapshot, 0, total, bytes.data())) return false;
+  const std::byte* from = bytes.data();
+  const auto put = [&](std::byte* to, std::size_t n) {
+    cache_->memory().upload(to, from, n);
+    from += n;
+  };
+  for (std::size_t t = 0; t < tables_.size(); ++t) {
+    const std::int64_t first = final_blocks(t, length) * layout_->rows_per_block;
+    if (!tables_[t].reserve(first, rows(t, length), *cache_)) return false;
+  }
+  put(fixed_.data(), fixed_.bytes());
+  for (std::size_t t = 0; t < tables_.size(); ++t)
+    for (std::int64_t r = final_blocks(t, length) * layout_->rows_per_block; r < rows(t, length);) {
+      const std::int64_t n = rows_to_block_end(t, r, length);
+      put(tables_[t].mutable_row(r), static_cast<std::size_t>(n) * tables_[t].row_bytes());
+      r += n;
+    }
+  snapshots_.push_back({length, snapshot});
+  return true;
+}
+
+}  // namespace v4i::kv
