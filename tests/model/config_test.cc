@@ -198,7 +198,20 @@ TEST_CASE("the plan of V4-Flash is 2 window, 21 CSA and 20 HCA layers", "[model]
     CHECK(p.indexer == (p.ratio == 4));
     CHECK(p.overlap == (p.ratio == 4));
     CHECK(p.yarn_rope == (p.ratio != 0));
+    const int self = static_cast<int>(&p - plan.layers.data());
+    CHECK(p.main_from == (p.ratio == 0 ? -1 : self));
+    CHECK(p.index_from == (p.ratio == 4 ? self : -1));
+    CHECK(p.topk_from == p.index_from);
+    CHECK(p.candidates_from == -1);
+    CHECK(p.ape == (p.ratio != 0));
+    CHECK(p.gate == (p.ratio != 0));
+    CHECK(p.router_biases == (p.router == RouterKind::kHash ? 0 : 1));
+    CHECK(p.window_rows == RowForm::kFp8Rope16);
+    CHECK(p.main_rows == RowForm::kFp8Rope16);
   }
+  CHECK(first_unsupported(plan).empty());
+  CHECK(plan.outputs_from == 0);
+  CHECK(plan.scale_block == 128);
   CHECK(window == 2);
   CHECK(csa == 21);
   CHECK(hca == 20);
