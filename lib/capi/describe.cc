@@ -17,6 +17,8 @@ const char* attention_name(model::AttentionKind kind) {
       return "csa";
     case model::AttentionKind::kHca:
       return "hca";
+    case model::AttentionKind::kCsa2:
+      return "csa2";
   }
   return "unknown";
 }

@@ -21,12 +21,6 @@ constexpr const char* kSingleName = "model.safetensors";
 constexpr std::string_view kExtension = ".safetensors";
 constexpr std::size_t kMaxIndexBytes = 256u << 20;  // V4-Pro's has 15 MB
 
-std::string folder_of(const std::string& file) {
-  const std::size_t slash = file.find_last_of('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : file.substr(0, slash);
-}
-
 // Every *.safetensors of a folder that has no index, sorted.
 std::vector<std::string> list_shards(const std::string& folder) {
   namespace fs = std::filesystem;
@@ -54,7 +48,7 @@ struct Found {
 Found find_shards(const std::string& path) {
   if (!is_directory(path)) {
     if (!file_exists(path)) fail(Code::kIo, "{}: no such file or folder", path);
-    return {folder_of(path), {path.substr(path.find_last_of('/') + 1)}, {}, false};
+    return {model_folder(path), {path.substr(path.find_last_of('/') + 1)}, {}, false};
   }
   const std::string index_path = join_path(path, kIndexName);
   if (file_exists(index_path)) {
@@ -105,6 +99,13 @@ void compare_with_index(const std::vector<TensorInfo>& tensors, const ShardIndex
 }
 
 }  // namespace
+
+std::string model_folder(const std::string& path) {
+  if (is_directory(path)) return path;
+  const std::size_t slash = path.find_last_of('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
 
 std::unique_ptr<Checkpoint> Checkpoint::open(const std::string& path) {
   const Found found = find_shards(path);

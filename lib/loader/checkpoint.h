@@ -31,6 +31,9 @@ struct TensorInfo {
   std::uint64_t begin = 0, end = 0;  // byte range in the shard file, checked
 };
 
+// Where config.json lies: `path` when it is a folder, else the folder of the file.
+std::string model_folder(const std::string& path);
+
 class Checkpoint {
  public:
   // Error(kIo): missing or unreadable; kFormat: one sentence naming shard and tensor.
@@ -47,7 +50,7 @@ class Checkpoint {
   // Hints for reading little of much: see MappedFile.
   void expect_random_access(bool on) const;
   void prefetch(const TensorInfo& t, std::uint64_t bytes) const;  // the first `bytes` of it
-  const std::string& folder() const { return folder_; }           // where config.json lies
+  const std::string& folder() const { return folder_; }           // model_folder(path)
 
  private:
   Checkpoint() = default;

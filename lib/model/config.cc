@@ -5,14 +5,13 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
-#include "lib/loader/names.h"
 #include "lib/model/config_reader.h"
+#include "lib/model/config_v41.h"
 
 namespace v4i::model {
 
 namespace {
 
-using loader::printable;
 using nlohmann::json;
 
 // The upper limits are far above any model of the family; they keep every product
@@ -21,7 +20,6 @@ constexpr IntKey kIntKeys[] = {
     {"vocab_size", nullptr, &Config::vocab, 2, 1 << 22},
     {"hidden_size", "dim", &Config::width, 1, 1 << 17},
     {"num_hidden_layers", "n_layers", &Config::layers, 1, 512},
-    {"num_hash_layers", "n_hash_layers", &Config::hash_layers, 0, 512},
     {"num_attention_heads", "n_heads", &Config::heads, 1, 4096},
     {"head_dim", nullptr, &Config::head_dim, 2, 1 << 14},
     {"qk_rope_head_dim", "rope_head_dim", &Config::rope_dim, 2, 1 << 14},
@@ -41,6 +39,10 @@ constexpr IntKey kIntKeys[] = {
     {"max_position_embeddings", nullptr, &Config::max_positions, 1, 0x7fffffff, false},
     {"dspark_block_size", nullptr, &Config::dspark_block_size, 0, 64, false},
     {"dspark_markov_rank", nullptr, &Config::dspark_markov_rank, 0, 1 << 17, false},
+};
+
+constexpr IntKey kV4Keys[] = {
+    {"num_hash_layers", "n_hash_layers", &Config::hash_layers, 0, 512},
 };
 
 constexpr double kLargest = 1e12;
@@ -67,29 +69,35 @@ constexpr FixedKey kFixed[] = {
     {"tie_word_embeddings", nullptr, "false"},
 };
 
-// The family is told by model_type; inference/config.json has none, and there the
-// keys decide (kv_source_layers is V4.1's).
-std::string check_family(const ConfigReader& r, const std::string& name) {
-  const json* type = r.get("model_type", nullptr);
-  if (type == nullptr && r.get("kv_source_layers", nullptr) == nullptr) return "deepseek_v4";
-  const std::string found =
-      type == nullptr ? "deepseek_v41" : (type->is_string() ? type->get<std::string>() : "");
-  if (found == "deepseek_v4") return found;
-  if (found.starts_with("deepseek_v41"))
-    fail(Code::kUnsupported,
-         "{}: model_type is {}: DeepSeek-V4.1 has another architecture, which this version does "
-         "not run yet; expected deepseek_v4",
-         name, printable(found));
-  fail(Code::kUnsupported, "{}: model_type is {}, expected \"deepseek_v4\"", name,
-       ConfigReader::text(*type));
+// The family is told by model_type, at the top or in text_config (there "deepseek_v41_text");
+// inference/config.json has none, and there the keys decide (kv_source_layers is V4.1's).
+std::string read_family(const ConfigReader& top, const json* text_config, const ConfigReader& r,
+                        const std::string& name) {
+  constexpr std::string_view kText = "_text";
+  std::string family;
+  const auto take = [&](const json* type, const char* key) {
+    if (type == nullptr) return;
+    std::string found = type->is_string() ? type->get<std::string>() : "";
+    if (found.ends_with(kText)) found.resize(found.size() - kText.size());
+    if (found != "deepseek_v4" && found != "deepseek_v41")
+      fail(Code::kUnsupported, "{}: {} is {}, expected \"deepseek_v4\" or \"deepseek_v41\"", name,
+           key, ConfigReader::text(*type));
+    if (!family.empty() && found != family)
+      fail(Code::kFormat, "{}: {} is {}, expected \"{}{}\"", name, key, ConfigReader::text(*type),
+           family, kText);
+    family = found;
+  };
+  take(top.get("model_type", nullptr), "model_type");
+  if (text_config != nullptr)
+    take(ConfigReader(*text_config, name).get("model_type", nullptr), "text_config.model_type");
+  if (!family.empty()) return family;
+  const bool shares = r.get("kv_source_layer_ids", "kv_source_layers") != nullptr;
+  return shares ? "deepseek_v41" : "deepseek_v4";
 }
 
 // HF nests the YaRN numbers in rope_scaling; the reference has them at the top.
 RopeScaling read_rope_scaling(const ConfigReader& top, const std::string& name) {
-  const json* nested = top.get("rope_scaling", nullptr);
-  if (nested != nullptr && !nested->is_object())
-    fail(Code::kFormat, "{}: rope_scaling is {}, expected an object", name,
-         ConfigReader::text(*nested));
+  const json* nested = top.object("rope_scaling");
   const ConfigReader r = nested != nullptr ? ConfigReader(*nested, name) : top;
   RopeScaling out;
   if (nested != nullptr) {
@@ -115,28 +123,30 @@ std::int64_t trained_positions(const RopeScaling& r) {
       std::min(r.factor * static_cast<double>(r.original_positions), kMax));
 }
 
-std::int64_t read_fp8_block(const ConfigReader& top, const std::string& name) {
-  constexpr std::int64_t kDefault = 128;
-  const json* q = top.get("quantization_config", nullptr);
-  if (q == nullptr) return kDefault;
-  if (!q->is_object())
-    fail(Code::kFormat, "{}: quantization_config is {}, expected an object", name,
-         ConfigReader::text(*q));
-  const ConfigReader r(*q, name);
+std::int64_t read_fp8_block(const ConfigReader& top, const Config& c, const std::string& name) {
+  const std::int64_t absent = c.is_v41() ? 32 : 128;
+  const json* q = top.object("quantization_config");
+  if (q == nullptr) return absent;
+  const ConfigReader r(*q, name, "quantization_config.");
   constexpr FixedKey kWanted[] = {{"quant_method", nullptr, "\"fp8\""},
                                   {"fmt", nullptr, "\"e4m3\""},
                                   {"scale_fmt", nullptr, "\"ue8m0\""}};
-  for (const FixedKey& k : kWanted) r.require(k, "quantization_config.");
+  for (const FixedKey& k : kWanted) r.require(k);
   const json* size = r.get("weight_block_size", nullptr);
-  if (size == nullptr) return kDefault;
+  if (size == nullptr) return absent;
   const std::vector<std::int64_t> block = r.list(*size, "weight_block_size", 1, 4096);
   if (block.size() != 2 || block[0] != block[1])
-    fail(Code::kUnsupported, "{}: weight_block_size is not a square such as [128, 128]", name);
+    fail(Code::kUnsupported, "{}: weight_block_size is not a square such as [{}, {}]", name, absent,
+         absent);
   return block[0];
 }
 
-ExpertDType read_expert_dtype(const ConfigReader& r, const std::string& name) {
+// V4's key lies beside the others, V4.1's in quantization_config.
+ExpertDType read_expert_dtype(const ConfigReader& r, const Config& c, const std::string& name) {
   const json* v = r.get("expert_dtype", nullptr);
+  const json* q = r.object("quantization_config");
+  if (v == nullptr && q != nullptr && c.is_v41())
+    v = ConfigReader(*q, name).get("expert_dtype", nullptr);
   if (v == nullptr) return ExpertDType::kFromTensors;
   if (*v == "fp4") return ExpertDType::kFp4;
   if (*v == "fp8") return ExpertDType::kFp8;
@@ -149,7 +159,7 @@ std::vector<int> read_ratios(const ConfigReader& r, const Config& c, const std::
   if (v == nullptr) r.missing("compress_ratios", nullptr);
   std::vector<int> out;
   for (const std::int64_t ratio : r.list(*v, "compress_ratios", 0, 128)) {
-    if (ratio != 0 && ratio != 4 && ratio != 128)
+    if (!c.is_v41() && ratio != 0 && ratio != 4 && ratio != 128)
       fail(Code::kUnsupported, "{}: compress_ratios has {}, expected 0, 4 or 128", name, ratio);
     out.push_back(static_cast<int>(ratio));
   }
@@ -214,31 +224,33 @@ void check_together(const Config& c, const std::string& name) {
 
 Config parse_config(std::string_view text, const std::string& name) {
   const json object = parse_json_object(text, name);
-  const ConfigReader r(object, name);
+  const ConfigReader top(object, name);
+  const json* inner = top.object("text_config");
+  const ConfigReader r = inner != nullptr ? ConfigReader(object, *inner, "text_config", name) : top;
   Config c;
-  c.model_type = check_family(r, name);
-  for (const FixedKey& k : kFixed) r.require(k, "");
-  for (const IntKey& k : kIntKeys) {
-    const std::optional<std::int64_t> v = r.find_integer(k);
-    if (!v && k.required) r.missing(k.hf, k.reference);
-    c.*k.field = v.value_or(0);
-  }
+  c.model_type = read_family(top, inner, r, name);
+  for (const FixedKey& k : kFixed) r.require(k);
+  r.read(kIntKeys, c);
+  if (!c.is_v41()) r.read(kV4Keys, c);
   check_together(c, name);
   c.ratios = read_ratios(r, c, name);
   c.rope_theta = r.real(kRopeTheta);
   c.compress_rope_theta = r.real(kCompressTheta);
   c.rope_scaling = read_rope_scaling(r, name);
   if (c.max_positions == 0) c.max_positions = trained_positions(c.rope_scaling);
-  constexpr double kEps = 1e-6;  // the reference leaves both out
-  c.norm_eps = static_cast<float>(r.find_real(kNormEps).value_or(kEps));
-  c.hc_eps = static_cast<float>(r.find_real(kHcEps).value_or(kEps));
+  // What the reference takes when its config leaves them out.
+  c.norm_eps = static_cast<float>(r.find_real(kNormEps).value_or(c.is_v41() ? 1e-20 : 1e-6));
+  c.hc_eps = static_cast<float>(r.find_real(kHcEps).value_or(1e-6));
   c.route_scale = static_cast<float>(r.real(kRouteScale));
   c.swiglu_limit = static_cast<float>(r.find_real(kSwigluLimit).value_or(0.0));
-  c.fp8_block = read_fp8_block(r, name);
-  c.expert_dtype = read_expert_dtype(r, name);
+  c.fp8_block = read_fp8_block(r, c, name);
+  c.expert_dtype = read_expert_dtype(r, c, name);
   c.bos = read_token(r, c, "bos_token_id", 0);
   c.eos = read_token(r, c, "eos_token_id", 1);
   read_dspark(r, c, name);
+  c.draft_experts = c.experts;
+  c.draft_experts_active = c.experts_active;
+  if (c.is_v41()) read_v41(r, top, c, name);
   return c;
 }
 

@@ -21,7 +21,24 @@ std::string list_of(const std::vector<int>& values) {
   return shape_text(std::vector<std::int64_t>(values.begin(), values.end()));
 }
 
-// Every field that changes a logit; a new field belongs here too.
+// Every field of V4.1's that changes a logit.
+std::string v41_numbers_of(const Config& c) {
+  const EngramConfig& e = c.engram;
+  const VisionConfig& v = c.vision;
+  std::string out =
+      fmt::format(" v41 {} {} {} {} {} {} {} {}", list_of(c.kv_sources), list_of(c.index_sources),
+                  c.candidate_source, c.candidate_blocks, c.candidate_block_rows, c.gate_temp,
+                  c.draft_experts, c.draft_experts_active);
+  out += fmt::format(" {} {} {} {} {} {} {} {}", list_of(e.layers), shape_text(e.rows), e.max_ngram,
+                     e.heads, e.head_dim, e.bucket_rows, e.classes, e.pad_token);
+  out += fmt::format(" {} {} {} {} {} {} {} {} {} {} {}", v.layers, v.width, v.heads, v.mlp_width,
+                     v.patch, v.downsample, v.max_tokens, v.min_pixels, v.rope_theta,
+                     v.max_wh_ratio, v.image_token);
+  return out;
+}
+
+// Every field that changes a logit; a new field belongs here too, but V4's text stays as it
+// is: saved sessions name it.
 std::string numbers_of(const Config& c) {
   std::string out = fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {}", c.model_type, c.vocab,
                                 c.width, c.layers, c.hash_layers, c.heads, c.head_dim, c.rope_dim,
@@ -35,6 +52,7 @@ std::string numbers_of(const Config& c) {
                      c.expert_width, c.route_scale, c.swiglu_limit, c.fp8_block);
   out += fmt::format(" {} {} {} {}", c.dspark_block_size, c.dspark_markov_rank,
                      c.dspark_noise_token, list_of(c.dspark_target_layers));
+  if (c.is_v41()) out += v41_numbers_of(c);
   return out;
 }
 

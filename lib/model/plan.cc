@@ -1,36 +1,105 @@
-// One LayerPlan per compress ratio; see plan.h.
+// One LayerPlan per layer, V4's and V4.1's; see plan.h.
 #include "lib/model/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
 
 namespace v4i::model {
 
 namespace {
 
-LayerPlan plan_of_ratio(int ratio) {
+bool contains(const std::vector<int>& layers, int layer) {
+  return std::find(layers.begin(), layers.end(), layer) != layers.end();
+}
+
+// The closest publisher up to `layer`; -1 when there is none.
+int closest(const std::vector<int>& publishers, int layer) {
+  int found = -1;
+  for (const int p : publishers)
+    if (p <= layer) found = p;
+  return found;
+}
+
+LayerPlan v4_layer(const Config& c, int layer, int ratio) {
   LayerPlan p;
   p.ratio = ratio;
   p.yarn_rope = ratio != 0;
+  if (layer < c.hash_layers) {
+    p.router = RouterKind::kHash;
+    p.router_biases = 0;
+  }
+  if (ratio == 0) return p;
+  p.main_from = layer;
+  p.ape = p.gate = true;
+  p.attention = ratio == 4 ? AttentionKind::kCsa : AttentionKind::kHca;
   if (ratio == 4) {
-    p.attention = AttentionKind::kCsa;
     p.overlap = p.indexer = true;
-  } else if (ratio != 0) {
-    p.attention = AttentionKind::kHca;
+    p.index_from = p.topk_from = layer;
   }
   return p;
+}
+
+LayerPlan v41_layer(const Config& c, int layer, int ratio) {
+  LayerPlan p;
+  p.ratio = ratio;
+  p.yarn_rope = ratio != 0;
+  p.window_rows = RowForm::kFp8;
+  p.main_rows = RowForm::kFp4;
+  p.query_norm = false;
+  p.router_biases = 2;
+  p.mhc = MhcKind::kLagged;
+  p.engram = contains(c.engram.layers, layer);
+  if (ratio == 0) return p;
+  p.attention = AttentionKind::kCsa2;
+  p.main_from = p.index_from = closest(c.kv_sources, layer);
+  p.topk_from = closest(c.index_sources, layer);
+  p.indexer = p.topk_from == layer;
+  p.gate = p.main_from == layer && ratio > 1;
+  p.publishes_candidates = layer == c.candidate_source;
+  if (p.indexer && c.candidate_source >= 0 && layer > c.candidate_source)
+    p.candidates_from = c.candidate_source;
+  return p;
+}
+
+// Of layer `i`, or of a draft stage; empty when all of it runs.  An entry goes when
+// lib/forward has the part.
+std::string unsupported(const LayerPlan& p, int i) {
+  if (p.engram) return "Engram";
+  if (p.mhc == MhcKind::kLagged) return "lagged mHC";
+  if (!p.query_norm) return "queries without a norm of each head";
+  if (p.window_rows != RowForm::kFp8Rope16) return "window rows all fp8";
+  if (p.main_from >= 0 && p.main_rows != RowForm::kFp8Rope16) return "main rows in fp4";
+  if (p.attention == AttentionKind::kCsa2) return "CSA2";
+  if (p.main_from >= 0 && p.main_from != i)
+    return fmt::format("main rows of layer {}", p.main_from);
+  if (p.candidates_from >= 0) return fmt::format("candidates of layer {}", p.candidates_from);
+  if (p.router_biases > 1) return "router bias for images";
+  return {};
 }
 
 }  // namespace
 
 Plan make_plan(const Config& config) {
+  const auto layer_plan = config.is_v41() ? v41_layer : v4_layer;
   Plan plan;
-  for (std::int64_t i = 0; i < config.layers; ++i) {
-    LayerPlan& p =
-        plan.layers.emplace_back(plan_of_ratio(config.ratios[static_cast<std::size_t>(i)]));
-    if (i < config.hash_layers) p.router = RouterKind::kHash;
-  }
-  plan.draft = plan_of_ratio(0);
+  for (int i = 0; i < static_cast<int>(config.layers); ++i)
+    plan.layers.push_back(layer_plan(config, i, config.ratios[static_cast<std::size_t>(i)]));
+  plan.draft = layer_plan(config, static_cast<int>(config.layers), 0);
   plan.draft_stages =
       static_cast<int>(static_cast<std::int64_t>(config.ratios.size()) - config.layers);
+  if (!config.kv_sources.empty()) plan.outputs_from = config.kv_sources.back();
+  plan.scale_block = static_cast<int>(config.fp8_block);
   return plan;
+}
+
+std::string first_unsupported(const Plan& plan) {
+  for (std::size_t i = 0; i < plan.layers.size(); ++i) {
+    const std::string what = unsupported(plan.layers[i], static_cast<int>(i));
+    if (!what.empty()) return fmt::format("layer {}: {}", i, what);
+  }
+  const std::string what = plan.draft_stages > 0 ? unsupported(plan.draft, -1) : "";
+  return what.empty() ? "" : "draft stages: " + what;
 }
 
 }  // namespace v4i::model
