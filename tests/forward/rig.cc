@@ -57,11 +57,16 @@ std::vector<std::int32_t> read_ids(const std::string& model_path) {
   return nlohmann::json::parse(read_file(model_path + "/ids.json"));
 }
 
-Golden::Golden(int seed) : model_(make_tiny(seed)), folder_(model_ + "/golden") {
+Golden::Golden(int seed) : Golden(make_tiny(seed), "all") {}
+
+Golden Golden::pro(int seed) { return {make_tiny_pro(seed), "exact"}; }
+
+Golden::Golden(std::string model, const char* what)
+    : model_(std::move(model)), folder_(model_ + "/golden") {
   if (file_exists(folder_ + "/done")) return;
   const std::string command =
-      fmt::format("\"{}\" \"{}/tests/oracle/forward_goldens.py\" \"{}\" \"{}\"", python(),
-                  V4I_SOURCE_DIR, model_, folder_);
+      fmt::format("\"{}\" \"{}/tests/oracle/forward_goldens.py\" \"{}\" \"{}\" {}", python(),
+                  V4I_SOURCE_DIR, model_, folder_, what);
   if (std::system(command.c_str()) != 0) fail(Code::kInternal, "failed: {}", command);
 }
 

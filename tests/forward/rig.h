@@ -35,15 +35,17 @@ std::vector<const char*> kernel_names();  // of the tables that run here
 std::vector<forward::Numerics> modes(const char* kernels = nullptr);
 std::vector<std::int32_t> read_ids(const std::string& model_path);
 
-// The oracle's results for make_tiny(seed, 300), see tests/oracle/forward_goldens.py;
-// computed once and kept in the build folder.
+// The oracle's results for a tiny model, see tests/oracle/forward_goldens.py; computed
+// once and kept in the model's folder.
 class Golden {
  public:
-  explicit Golden(int seed);
+  explicit Golden(int seed);    // of make_tiny(seed, 300)
+  static Golden pro(int seed);  // of make_tiny_pro(seed, 160): exact logits and MTP only
   const std::string& model() const { return model_; }
   std::vector<float> read(const std::string& name) const;
 
  private:
+  Golden(std::string model, const char* what);
   std::string model_, folder_;
 };
 

@@ -22,12 +22,15 @@ namespace fs = std::filesystem;
 
 std::string python() { return V4I_PYTHON; }
 
-std::string make_tiny(int seed, int tokens, bool dspark) {
+namespace {
+
+// `kind`: the script's last argument, empty for the model with an MTP block.
+std::string make(int seed, int tokens, const std::string& kind) {
   const std::string script = std::string(V4I_SOURCE_DIR) + "/tests/oracle/make_tiny_v4.py";
   const std::string text = read_file(script);
   // The script's checksum is in the name: a changed script makes new models.
   const std::string name =
-      fmt::format("tiny-{}-{}-{}-{:08x}", seed, tokens, dspark ? "dspark" : "mtp",
+      fmt::format("tiny-{}-{}-{}-{:08x}", seed, tokens, kind.empty() ? "mtp" : kind,
                   checksum64(text.data(), text.size()) & 0xffffffffu);
   const fs::path folder = fs::path(V4I_FIXTURE_DIR) / name;
   if (fs::exists(folder)) return folder.string();
@@ -36,7 +39,7 @@ std::string make_tiny(int seed, int tokens, bool dspark) {
   fs::create_directories(part);
   const std::string command =
       fmt::format("'{}' '{}' '{}' {} {} {} > '{}'", python(), script, part.string(), seed, tokens,
-                  dspark ? "dspark" : "", (part / "log.txt").string());
+                  kind, (part / "log.txt").string());
   if (std::system(command.c_str()) != 0)
     throw std::runtime_error("cannot make a tiny model: " + command);
   std::error_code error;
@@ -45,6 +48,14 @@ std::string make_tiny(int seed, int tokens, bool dspark) {
   if (!fs::exists(folder)) throw std::runtime_error("cannot make " + folder.string());
   return folder.string();
 }
+
+}  // namespace
+
+std::string make_tiny(int seed, int tokens, bool dspark) {
+  return make(seed, tokens, dspark ? "dspark" : "");
+}
+
+std::string make_tiny_pro(int seed, int tokens) { return make(seed, tokens, "pro"); }
 
 TempDir::TempDir() {
   fs::create_directories(V4I_FIXTURE_DIR);

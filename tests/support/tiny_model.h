@@ -15,6 +15,10 @@ namespace v4i::test {
 // `dspark`, three DSpark stages.
 std::string make_tiny(int seed, int tokens = 300, bool dspark = false);
 
+// V4-Pro's structure at tiny widths, 119 MB: 61 layers of its ratios, three hash layers,
+// 128 heads in 16 groups, 384 experts of which 6 run, one MTP block; width 64.
+std::string make_tiny_pro(int seed, int tokens = 160);
+
 // The Python with numpy that `make_tiny` and the oracle comparisons run.
 std::string python();
 

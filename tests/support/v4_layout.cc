@@ -178,6 +178,14 @@ V4Shape v4_flash() {
   return s;
 }
 
+V4Shape v4_pro() {
+  V4Shape s;
+  s.width = 7168, s.expert_width = 3072, s.layers = 61, s.heads = 128, s.q_lora = 1536;
+  s.o_groups = 16, s.index_topk = 1024, s.experts = 384, s.route_scale = 2.5;
+  for (int l = 0; l < 61; ++l) s.ratios.push_back(l >= 2 && l % 2 == 0 ? 4 : 128);
+  return s;
+}
+
 V4Shape odd_shape() {
   V4Shape s;
   s.vocab = 37, s.width = 160, s.expert_width = 96, s.layers = 2, s.hash_layers = 1;
@@ -230,7 +238,7 @@ std::string v4_config(const V4Shape& s) {
             {"scoring_func", "sqrtsoftplus"},
             {"topk_method", "noaux_tc"},
             {"norm_topk_prob", true},
-            {"routed_scaling_factor", 1.5},
+            {"routed_scaling_factor", s.route_scale},
             {"swiglu_limit", 10.0},
             {"hidden_act", "silu"},
             {"bos_token_id", 0},
