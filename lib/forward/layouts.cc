@@ -1,16 +1,37 @@
 // What each layer keeps between tokens; see layouts.h.
 #include "lib/forward/layouts.h"
 
+#include <span>
+
 namespace v4i::forward {
 
 namespace {
 
-kv::Layout base_layout(const model::Config& c, const Options& options) {
+kv::RowFormat row_format(const model::Config& c, model::RowForm form, bool packed) {
+  kv::RowFormat out{static_cast<int>(c.head_dim), static_cast<int>(c.rope_dim),
+                    kv::RowForm::kFloat32};
+  if (!packed) return out;
+  switch (form) {
+    case model::RowForm::kFp8Rope16:
+      out.form = kv::RowForm::kFp8Rope16;
+      break;
+    case model::RowForm::kFp8:
+      out.form = kv::RowForm::kFp8;
+      break;
+    case model::RowForm::kFp4:
+      out.form = kv::RowForm::kFp4;
+      break;
+  }
+  return out;
+}
+
+// All layers of a model store their rows in one form.
+kv::Layout base_layout(const model::Config& c, std::span<const model::LayerPlan> plans,
+                       const Options& options) {
   kv::Layout layout;
   const bool packed = options.numerics != Numerics::kExact;
-  layout.window_row = {static_cast<int>(c.head_dim), static_cast<int>(c.rope_dim),
-                       packed ? kv::RowForm::kFp8Rope16 : kv::RowForm::kFloat32};
-  layout.main_row = layout.window_row;
+  layout.window_row = row_format(c, plans.back().window_rows, packed);
+  layout.main_row = row_format(c, plans.back().main_rows, packed);
   layout.key = {static_cast<int>(c.index_dim), packed};
   layout.window = static_cast<int>(c.window);
   layout.rollback = kRollback;
@@ -19,29 +40,40 @@ kv::Layout base_layout(const model::Config& c, const Options& options) {
   return layout;
 }
 
+// The inputs of a layer's compressor: values and gates of the tokens whose row is not complete.
+void add_partial(const model::Config& c, const model::LayerPlan& plan, kv::LayerLayout* l) {
+  const int halves = plan.overlap ? 2 : 1;
+  l->partial_slots = halves * plan.ratio + kRollback;
+  l->partial_width = static_cast<int>(2 * halves * c.head_dim);
+  // V4.1's index keys are made of finished rows.
+  if (plan.indexer && plan.attention == model::AttentionKind::kCsa)
+    l->index_width = static_cast<int>(2 * halves * c.index_dim);
+}
+
+kv::LayerLayout layer_layout(const model::Config& c, const model::LayerPlan& plan, int layer) {
+  kv::LayerLayout l;
+  l.ratio = plan.ratio;
+  if (plan.ratio == 0) return l;
+  l.index_keys = plan.index_from >= 0;
+  if (plan.main_from != layer) l.main_from = plan.main_from;
+  if (plan.index_from != layer) l.index_from = plan.index_from;
+  if (plan.main_from == layer && plan.gate) add_partial(c, plan, &l);
+  return l;
+}
+
 }  // namespace
 
-kv::Layout make_layout(const model::Model& m, const Options& options) {
-  const model::Config& c = m.config();
-  kv::Layout layout = base_layout(c, options);
-  for (const model::LayerPlan& plan : m.plan().layers) {
-    kv::LayerLayout l;
-    l.ratio = plan.ratio;
-    if (plan.ratio > 0) {
-      const int halves = plan.overlap ? 2 : 1;
-      l.partial_slots = halves * plan.ratio + layout.rollback;
-      l.partial_width = static_cast<int>(2 * halves * c.head_dim);
-      l.index_keys = plan.indexer;
-      l.index_width = plan.indexer ? static_cast<int>(2 * halves * c.index_dim) : 0;
-    }
-    layout.layers.push_back(l);
-  }
+kv::Layout make_layout(const model::Config& c, const model::Plan& plan, const Options& options) {
+  kv::Layout layout = base_layout(c, plan.layers, options);
+  for (std::size_t i = 0; i < plan.layers.size(); ++i)
+    layout.layers.push_back(layer_layout(c, plan.layers[i], static_cast<int>(i)));
   layout.finish();
   return layout;
 }
 
-kv::Layout make_draft_layout(const model::Model& m, const Options& options) {
-  kv::Layout layout = base_layout(m.config(), options);
+kv::Layout make_draft_layout(const model::Config& c, const model::Plan& plan,
+                             const Options& options) {
+  kv::Layout layout = base_layout(c, {&plan.draft, 1}, options);
   layout.layers.emplace_back();
   layout.finish();
   return layout;

@@ -3,14 +3,17 @@
 
 #include "lib/forward/options.h"
 #include "lib/kv/layout.h"
-#include "lib/model/model.h"
+#include "lib/model/plan.h"
 
 namespace v4i::forward {
 
 // Tokens that can be taken back without recomputing: a draft of up to 15 and one.
 constexpr int kRollback = 16;
 
-kv::Layout make_layout(const model::Model& m, const Options& options);
-kv::Layout make_draft_layout(const model::Model& m, const Options& options);  // one window layer
+kv::Layout make_layout(const model::Config& config, const model::Plan& plan,
+                       const Options& options);
+// One window layer.
+kv::Layout make_draft_layout(const model::Config& config, const model::Plan& plan,
+                             const Options& options);
 
 }  // namespace v4i::forward

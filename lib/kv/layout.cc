@@ -27,7 +27,7 @@ void check_layer(const LayerLayout& l) {
   check_extent("partial_slots", l.partial_slots, 0);
   check_extent("partial_width", l.partial_width, 0);
   check_extent("index_width", l.index_width, 0);
-  if (l.ratio > 0 && l.partial_slots < l.ratio)
+  if (l.partial_width > 0 && l.partial_slots < l.ratio)
     fail(Code::kInvalid, "KV layout: {} partial slots cannot feed rows of {} tokens",
          l.partial_slots, l.ratio);
 }

@@ -116,7 +116,7 @@ TEST_CASE("a session in a batch with three others has the bits it has alone", "[
                        {seq[i].data() + step * sizes[i], sizes[i]},
                        got[i].data() + step * sizes[i] * v,
                        true});
-    rig.forward.run(items, nullptr);
+    rig.forward->run(items, nullptr);
   }
   for (std::size_t i = 0; i < 4; ++i) CHECK(same_bits(got[i], want[i]));
 }
@@ -160,9 +160,9 @@ TEST_CASE("a cancelled run leaves the state as it was", "[forward][cancel]") {
   cancel.signal();
   for (std::size_t at = 0; at < ids.size(); at += 60) {
     const forward::Item item{&s, {ids.data() + at, 60}, got.data() + at * v, true};
-    CHECK_THROWS_AS(rig.forward.run({&item, 1}, &cancel), Error);
+    CHECK_THROWS_AS(rig.forward->run({&item, 1}, &cancel), Error);
     CHECK(s.length() == static_cast<std::int64_t>(at));
-    rig.forward.run({&item, 1}, nullptr);
+    rig.forward->run({&item, 1}, nullptr);
   }
   CHECK(same_bits(got, want));
 }
@@ -173,7 +173,7 @@ TEST_CASE("a token id outside the vocabulary is refused and changes nothing", "[
   kv::State s = rig.state();
   for (std::int32_t id : {-1, 512, 1 << 30}) {
     const forward::Item item{&s, {&id, 1}};
-    CHECK_THROWS_AS(rig.forward.run({&item, 1}, nullptr), Error);
+    CHECK_THROWS_AS(rig.forward->run({&item, 1}, nullptr), Error);
     CHECK(s.length() == 0);
   }
 }

@@ -77,7 +77,7 @@ struct Native {
       auto streams = golden.read("native_in_" + std::to_string(layer));
       const auto want = golden.read("native_out_" + std::to_string(layer));
       auto state = rig.state();
-      rig.forward.run_layer(layer, state, ids, streams.data());
+      rig.forward->run_layer(layer, state, ids, streams.data());
       const std::size_t row = streams.size() / ids.size();
       double difference = 0, size = 0;
       for (std::size_t t = 0; t < ids.size(); ++t, ++tokens)
@@ -127,7 +127,7 @@ TEST_CASE("the MTP block gives the oracle's logits", "[forward][mtp]") {
     const std::size_t row = hidden.size() / next.size();
     for (std::size_t at = 0; at < next.size(); at += 20) {  // in pieces
       const std::size_t n = std::min<std::size_t>(20, next.size() - at);
-      rig.forward.run_mtp(state, {next.data() + at, n}, hidden.data() + at * row,
+      rig.forward->run_mtp(state, {next.data() + at, n}, hidden.data() + at * row,
                           got.data() + at * static_cast<std::size_t>(rig.vocab()), nullptr);
     }
     CHECK(worst_difference(got, want) < 1e-4);

@@ -68,6 +68,6 @@ TEST_CASE("the MTP block behind 61 layers gives the oracle's logits", "[forward]
   test::Rig rig(golden.model(), Numerics::kExact);
   std::vector<float> got(want.size());
   auto state = rig.draft_state();
-  rig.forward.run_mtp(state, next, hidden.data(), got.data(), nullptr);
+  rig.forward->run_mtp(state, next, hidden.data(), got.data(), nullptr);
   CHECK(worst_difference(got.data(), want.data(), want.size()) < 1e-4);
 }

@@ -16,14 +16,15 @@ Rig::Rig(const std::string& path, forward::Numerics numerics, int threads, int m
     : pool(threads),
       model(model::Model::open(path)),
       backend(forward::make_backend({"", kernels == nullptr ? "" : kernels}, pool, budget)),
-      forward(model, *backend, {numerics, max_tokens}) {}
+      forward(std::make_unique<forward::Forward>(model, *backend,
+                                                 forward::Options{numerics, max_tokens})) {}
 
 kv::State Rig::state() {
-  return {std::make_shared<kv::Layout>(forward.layout()), store, model->digest()};
+  return {std::make_shared<kv::Layout>(forward->layout()), store, model->digest()};
 }
 
 kv::State Rig::draft_state() {
-  return {std::make_shared<kv::Layout>(forward.draft_layout()), store, model->digest()};
+  return {std::make_shared<kv::Layout>(forward->draft_layout()), store, model->digest()};
 }
 
 std::vector<float> Rig::logits(const std::vector<std::int32_t>& ids, int chunk) {
@@ -33,7 +34,7 @@ std::vector<float> Rig::logits(const std::vector<std::int32_t>& ids, int chunk) 
     const std::size_t n = std::min(static_cast<std::size_t>(chunk), ids.size() - at);
     const forward::Item item{
         &s, {ids.data() + at, n}, out.data() + at * static_cast<std::size_t>(vocab()), true};
-    forward.run({&item, 1}, nullptr);
+    forward->run({&item, 1}, nullptr);
   }
   return out;
 }

@@ -17,7 +17,7 @@ struct Rig {
   ThreadPool pool;
   std::shared_ptr<const model::Model> model;
   std::shared_ptr<forward::Backend> backend;
-  forward::Forward forward;
+  std::unique_ptr<forward::Forward> forward;
   store::BlockCache store{budget};
 
   Rig(const std::string& path, forward::Numerics numerics, int threads = 1, int max_tokens = 300,

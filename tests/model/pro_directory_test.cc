@@ -61,7 +61,7 @@ void check_plan(const Plan& plan) {
   CHECK(plan.draft.attention == AttentionKind::kWindow);
 }
 
-void check_shape(const Linear& l, std::int64_t rows, std::int64_t cols, WeightFormat format) {
+void check_shape(const Weight& l, std::int64_t rows, std::int64_t cols, WeightFormat format) {
   REQUIRE(l.present());
   CHECK(l.rows == rows);
   CHECK(l.cols == cols);
