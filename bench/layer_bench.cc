@@ -18,7 +18,7 @@ class Turns {
  public:
   explicit Turns(const bench::Options& options)
       : context_(bench::open(options, 16)),
-        state_(context_->layout(), context_->store(), context_->identity()),
+        state_(context_->layout(), context_->cache(), context_->identity()),
         ids_(bench::some_tokens(kTokens, context_->vocab(), 2)),
         logits_(static_cast<std::size_t>(context_->vocab())) {}
 

@@ -57,7 +57,8 @@ std::vector<const std::byte*> mapped(const session::Context& context, std::size_
          2 * (threads + 1) * kShare);
   std::vector<const std::byte*> out;
   for (std::size_t t = 0; t < threads; ++t)
-    out.push_back(experts[t * experts.size() / (2 * threads)].w1.data);
+    out.push_back(
+        static_cast<const std::byte*>(experts[t * experts.size() / (2 * threads)].w1.data));
   return out;
 }
 

@@ -42,7 +42,7 @@ void once(const bench::Options& options, cli::Peaks& peaks, Runs* runs,
   for (int i = 0; i < 2; ++i) {
     const double before = bench::sum(runs[i].profile.prefill().bytes);
     const auto begin = Clock::now();
-    kv::State state(context->layout(), context->store(), context->identity());
+    kv::State state(context->layout(), context->cache(), context->identity());
     const forward::Item item{&state, ids, logits.data()};
     context->forward().run({&item, 1}, nullptr, &runs[i].profile);
     const double seconds = seconds_since(i == 0 ? start : begin);

@@ -59,8 +59,8 @@ void fill_rows(kv::State& state, int layer, kv::RowKind kind, std::int64_t rows,
 void make_history(kv::State& state, std::int64_t length, std::int64_t vocab, std::uint64_t seed) {
   Random random(seed);
   const kv::Layout& layout = state.layout();
-  const auto rows =
-      pool(layout.main_row.bytes(), [&](std::byte* out) { random_row(random, layout.main_row, out); });
+  const auto rows = pool(layout.main_row.bytes(),
+                         [&](std::byte* out) { random_row(random, layout.main_row, out); });
   const auto keys =
       pool(layout.key.bytes(), [&](std::byte* out) { random_key(random, layout.key, out); });
   state.begin(some_tokens(length, vocab, seed));

@@ -1,7 +1,8 @@
 // Experts: the routed experts of a model, acquired by (layer, id), then used.
 //
 // Which experts a layer needs is known when its router has chosen.  acquire() pins those that are
-// there and fetches the others; wait() hands them out in waves of rising ids, which is the order
+// there and fetches the others (an expert is six ranges of files: three matrices and their
+// scales); wait() hands them out in waves of rising ids, which is the order
 // in which they are added, so results do not depend on what arrived first.
 //
 // Today every expert is a view of the mapped checkpoint: acquiring costs nothing, and one wave

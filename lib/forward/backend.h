@@ -12,10 +12,6 @@
 #include "lib/model/model.h"
 #include "lib/store/memory.h"
 
-namespace v4i {
-class ThreadPool;
-}
-
 namespace v4i::forward {
 
 class Backend {
@@ -34,14 +30,5 @@ class Backend {
                                          std::shared_ptr<experts::Experts> experts,
                                          const Options& options) = 0;
 };
-
-struct BackendOptions {
-  std::string name;  // empty: the best there is; "cpu"
-  std::string isa;   // of the cpu: empty = best; "scalar", "avx2", "avx512", ...
-};
-
-// Error(kUnsupported) naming those that this build and processor have.
-std::shared_ptr<Backend> make_backend(const BackendOptions& options, ThreadPool& pool,
-                                      Budget& budget);
 
 }  // namespace v4i::forward

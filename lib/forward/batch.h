@@ -11,9 +11,9 @@ namespace v4i::forward {
 
 // Embeddings that take the place of those of some tokens' ids: of an image, say.
 struct MediaRows {
-  const float* rows = nullptr;    // host memory, [count, width] of the kv::Media beside it
-  std::uint8_t role = 0;          // router bias of these tokens; 0: text
-  std::int64_t visible_end = 0;   // position behind the last one they see; 0: they see the past only
+  const float* rows = nullptr;   // host memory, [count, width] of the kv::Media beside it
+  std::uint8_t role = 0;         // router bias of these tokens; 0: text
+  std::int64_t visible_end = 0;  // position behind the last one they see; 0: they see the past only
 };
 
 // One sequence's share of a batch: `tokens` follow state->length().
@@ -32,13 +32,13 @@ struct Item {
 };
 
 struct Token {
-  std::int32_t item = 0;              // in Batch::items()
-  std::int32_t id = 0;                // vocabulary
-  std::int64_t position = 0;          // in its sequence
-  std::int32_t row = 0;               // its index among all tokens of the run
-  std::uint8_t role = 0;              // router bias
-  std::int64_t visible_end = 0;       // it sees positions below; position + 1 unless it sees ahead
-  const float* embedding = nullptr;   // host memory, [width]; null: its id's
+  std::int32_t item = 0;             // in Batch::items()
+  std::int32_t id = 0;               // vocabulary
+  std::int64_t position = 0;         // in its sequence
+  std::int32_t row = 0;              // its index among all tokens of the run
+  std::uint8_t role = 0;             // router bias
+  std::int64_t visible_end = 0;      // it sees positions below; position + 1 unless it sees ahead
+  const float* embedding = nullptr;  // host memory, [width]; null: its id's
 };
 
 class Batch {

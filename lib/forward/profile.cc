@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-
 namespace v4i::forward {
 
 namespace {
@@ -105,7 +104,8 @@ void Profile::end(const Run& p) {
     const Batch& tokens = l + 1 == layers.size() ? p.outputs : p.all;
     for (const Token& t : tokens.tokens()) {
       const Item& item = p.all.items()[static_cast<std::size_t>(t.item)];
-      const bool last = t.position - p.all.start(t) + 1 == static_cast<std::int64_t>(item.tokens.size());
+      const bool last =
+          t.position - p.all.start(t) + 1 == static_cast<std::int64_t>(item.tokens.size());
       add_rows(p.model.config(), layers[l], item.state->layout(), t.position, last, &to);
     }
   }

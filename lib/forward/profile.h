@@ -32,10 +32,10 @@ class Profile {
   // What a run was.
   struct Run {
     const model::Model& model;
-    const Batch& all;          // its tokens
-    const Batch& outputs;      // those that the last layer computed
+    const Batch& all;      // its tokens
+    const Batch& outputs;  // those that the last layer computed
     std::int64_t head_rows;
-    std::uint64_t busy_ns;     // of all threads together, at its end
+    std::uint64_t busy_ns;  // of all threads together, at its end
     int threads;
   };
 

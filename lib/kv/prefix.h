@@ -5,8 +5,8 @@
 //   digest(T)         sha256(digest(128 k) | the T - 128 k ids)      computed when asked
 //
 // A token that stands for a part of an image or another medium is named by the medium's content
-// and its row in it, besides its id: a link hashes, after its ids, (index in the link, content, row)
-// of each such token.
+// and its row in it, besides its id: a link hashes, after its ids, (index in the link, content,
+// row) of each such token.
 //
 // Two sequences with equal roots and equal digests hold the same tokens, so rows
 // computed from them are equal too: that is what makes KV blocks shareable.
@@ -43,7 +43,7 @@ class Prefix {
   void reserve(std::int64_t tokens, std::size_t media = 0);
   // Into reserved room; allocates nothing.  `media` count from the first of `ids`, rising.
   void append(std::span<const std::int32_t> ids, std::span<const Media> media = {});
-  void cut(std::int64_t size) noexcept;            // keeps the first `size`
+  void cut(std::int64_t size) noexcept;  // keeps the first `size`
   Prefix copy() const;
   Digest digest(std::int64_t size) const;
 
@@ -55,7 +55,7 @@ class Prefix {
   std::int64_t size_ = 0;
   Buffer<std::int32_t> ids_;
   std::vector<Media> media_;  // of all tokens, rising
-  Buffer<Digest> links_;  // links_[k] = digest(kLink * (k + 1))
+  Buffer<Digest> links_;      // links_[k] = digest(kLink * (k + 1))
 };
 
 }  // namespace v4i::kv

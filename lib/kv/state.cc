@@ -65,8 +65,7 @@ std::size_t State::window_at(int layer, std::int64_t position) const {
 
 std::size_t State::partial_at(int layer, std::int64_t position) const {
   const LayerLayout& l = layout_->layers[static_cast<std::size_t>(layer)];
-  return l.partial_offset +
-         slot_of(position, l.partial_slots) * l.partial_floats() * sizeof(float);
+  return l.partial_offset + slot_of(position, l.partial_slots) * l.partial_floats() * sizeof(float);
 }
 
 const std::byte* State::window_row(int layer, std::int64_t position) const {

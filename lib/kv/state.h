@@ -90,12 +90,13 @@ class State {
   std::int64_t take_up(std::span<const std::int32_t> tokens, std::span<const Media> media = {});
   State fork() const;  // shares sealed blocks, copies the fixed state and open blocks
 
-  // Everything needed to continue bit for bit, except the ids of the tokens: the
-  // caller keeps those.  save() throws LostRows when blocks are lost, possibly after it has
-  // written.  restore() replaces this state; whatever is wrong with the
-  // bytes or with `tokens` is an Error(kFormat) and leaves this state as it was.
+  // Everything needed to continue bit for bit, except the ids of the tokens and the media they
+  // stand for: the caller keeps those.  save() throws LostRows when blocks are lost, possibly after
+  // it has written.  restore() replaces this state; whatever is wrong with the bytes or with
+  // `tokens` is an Error(kFormat) and leaves this state as it was.
   void save(const WriteBytes& write) const;
-  void restore(const ReadBytes& read, std::span<const std::int32_t> tokens);
+  void restore(const ReadBytes& read, std::span<const std::int32_t> tokens,
+               std::span<const Media> media = {});
 
   // ---- for Lease
   void layer_blocks(int layer, std::vector<store::BlockRef>* out) const;
@@ -155,10 +156,10 @@ class State {
   // rollback, always.
   std::int64_t high_ = 0;
   store::Slot fixed_;
-  store::Slot next_;                     // what commit() puts in its place, for long chunks
-  std::vector<BlockTable> tables_;       // [layers][2]
-  Prefix prefix_;                        // tokens [0, length_ + pending_)
-  std::vector<Snapshot> snapshots_;      // rising lengths
+  store::Slot next_;                 // what commit() puts in its place, for long chunks
+  std::vector<BlockTable> tables_;   // [layers][2]
+  Prefix prefix_;                    // tokens [0, length_ + pending_)
+  std::vector<Snapshot> snapshots_;  // rising lengths
   std::int64_t snapshot_every_;
 };
 

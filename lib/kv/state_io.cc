@@ -123,13 +123,14 @@ void State::save_table(std::size_t table, const WriteBytes& write) const {
   }
 }
 
-void State::restore(const ReadBytes& read, std::span<const std::int32_t> tokens) {
+void State::restore(const ReadBytes& read, std::span<const std::int32_t> tokens,
+                    std::span<const Media> media) {
   V4I_CHECK(pending_ == 0);
   const Header h = read_header(read);
   check_fits(h, prefix_.root(), *layout_, tokens.size());
   State next(layout_, *cache_, Prefix(cache_->budget(), prefix_.root()));
-  next.prefix_.reserve(h.length);
-  next.prefix_.append(tokens);
+  next.prefix_.reserve(h.length, media.size());
+  next.prefix_.append(tokens, media);
   if (next.prefix_.digest(h.length) != h.tokens)
     fail(Code::kFormat, "saved KV state: it was made from other tokens than the {} given",
          tokens.size());

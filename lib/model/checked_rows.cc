@@ -41,8 +41,7 @@ void CheckedRows::mark(std::int32_t tensor, std::int64_t begin, std::int64_t end
     const std::size_t word = first_word_[i] + static_cast<std::size_t>(g / 64);
     const std::uint64_t before = words_[word].fetch_or(mask, std::memory_order_acq_rel);
     const int fresh = std::popcount(mask & ~before);
-    if (fresh > 0)
-      left_[i].fetch_sub(static_cast<std::uint32_t>(fresh), std::memory_order_acq_rel);
+    if (fresh > 0) left_[i].fetch_sub(static_cast<std::uint32_t>(fresh), std::memory_order_acq_rel);
     g += count;
   }
 }

@@ -28,8 +28,8 @@ class CheckedRows {
   void mark(std::int32_t tensor, std::int64_t begin, std::int64_t end, std::int64_t rows);
 
  private:
-  std::vector<std::uint32_t> first_word_;                 // of each tensor, in words_
-  std::unique_ptr<std::atomic<std::uint32_t>[]> left_;    // groups that are not marked yet
+  std::vector<std::uint32_t> first_word_;               // of each tensor, in words_
+  std::unique_ptr<std::atomic<std::uint32_t>[]> left_;  // groups that are not marked yet
   std::unique_ptr<std::atomic<std::uint64_t>[]> words_;
 };
 

@@ -30,8 +30,8 @@ class ScanList {
 
   explicit ScanList(CheckedRows& checked) : checked_(checked) {}
   bool room_for(int regions) const { return count_ + regions <= kMaxRegions; }
-  void add(const Weight& w);    // absent ones and those that were checked are skipped
-  void add(const Block& block);    // all but the routed experts
+  void add(const Weight& w);     // absent ones and those that were checked are skipped
+  void add(const Block& block);  // all but the routed experts
   void add(const Expert& expert);
   void add(const HyperHead& head);
   // Rows [begin, end) and the scales that they meet.
@@ -48,8 +48,8 @@ class ScanList {
     Kind kind;
     const std::byte* data;
     std::size_t bytes;
-    std::int32_t tensor;  // the weight's index, for messages
-    std::size_t first;    // index of data[0]'s element in the tensor
+    std::int32_t tensor;                      // the weight's index, for messages
+    std::size_t first;                        // index of data[0]'s element in the tensor
     std::int64_t rows_begin, rows_end, rows;  // of the weight, and how many it has in all
   };
 

@@ -49,7 +49,7 @@ Engine::Engine(const EngineOptions& options)
     : budget_(cap_of(options.host_bytes), options.allocator),
       pool_(threads_of(options.threads)),
       backend_(options.make_backend ? options.make_backend(options.backend, pool_, budget_)
-                                    : forward::make_backend(options.backend, pool_, budget_)) {}
+                                    : session::make_backend(options.backend, pool_, budget_)) {}
 
 std::shared_ptr<Context> Context::open(std::shared_ptr<Engine> engine, const OpenOptions& options) {
   return std::shared_ptr<Context>(new Context(std::move(engine), options));

@@ -18,6 +18,7 @@
 #include "lib/forward/forward.h"
 #include "lib/kv/layout.h"
 #include "lib/model/model.h"
+#include "lib/session/backends.h"
 #include "lib/session/compute_lock.h"
 #include "lib/store/block_cache.h"
 #include "lib/tokenizer/tokenizer.h"
@@ -25,13 +26,12 @@
 namespace v4i::session {
 
 struct EngineOptions {
-  int threads = 0;               // 1 to 1,024; 0 = physical cores
-  forward::BackendOptions backend;
+  int threads = 0;  // 1 to 1,024; 0 = physical cores
+  BackendOptions backend;
   std::uint64_t host_bytes = 0;  // 0 or ~0 = no cap
   HostAllocator allocator;
-  // Makes the backend in place of forward::make_backend; for tests.
-  std::function<std::shared_ptr<forward::Backend>(const forward::BackendOptions&, ThreadPool&,
-                                                  Budget&)>
+  // Makes the backend in place of make_backend(); for tests.
+  std::function<std::shared_ptr<forward::Backend>(const BackendOptions&, ThreadPool&, Budget&)>
       make_backend;
 };
 

@@ -50,8 +50,7 @@ BlockRef BlockCache::seal(const BlockKey& key, Slot&& slot) {
   block->slot = std::move(slot);
   block->here = true;
   const bool same = held->here && held->bytes == block->bytes &&
-                    same_bytes(*block->memory, held->slot.data(), block->slot.data(),
-                               block->bytes);
+                    same_bytes(*block->memory, held->slot.data(), block->slot.data(), block->bytes);
   const std::scoped_lock lock(mutex_);
   ++(same ? stats_.shared : stats_.conflicts);
   held->used = ++clock_;
@@ -114,8 +113,7 @@ std::uint64_t BlockCache::give_back(Place place, std::uint64_t bytes) noexcept {
     std::vector<BlockRef> leaving;
     for (const auto& [key, entry] : blocks_) {
       BlockRef b = entry.lock();
-      if (b != nullptr && b->stored && b->pins == 0 && b->here &&
-          b->memory == memory_.get())
+      if (b != nullptr && b->stored && b->pins == 0 && b->here && b->memory == memory_.get())
         leaving.push_back(std::move(b));
     }
     std::sort(leaving.begin(), leaving.end(),

@@ -35,13 +35,13 @@ namespace v4i::store {
 struct Block {
   BlockKey key;
   std::size_t bytes = 0;
-  Memory* memory = nullptr;  // where it is when it is here
+  Memory* memory = nullptr;                    // where it is when it is here
   std::atomic<bool> here{false}, lost{false};  // neither: elsewhere
   // The fields below belong to the cache and change under its mutex.  `slot` is read without it
   // while a Stay lives.
   Slot slot;
-  bool stored = false;  // the store below has confirmed it
-  int pins = 0;         // may not leave although no Stay lives
+  bool stored = false;     // the store below has confirmed it
+  int pins = 0;            // may not leave although no Stay lives
   std::uint64_t used = 0;  // the cache's clock at its last use
 };
 using BlockRef = std::shared_ptr<Block>;
@@ -68,7 +68,7 @@ class BlockCache final : public Reclaimer {
   BlockCache& operator=(const BlockCache&) = delete;
 
   Memory& memory() { return *memory_; }  // of KV rows: the backend's
-  Memory& host() { return host_; }        // of snapshots
+  Memory& host() { return host_; }       // of snapshots
   Budget& budget() { return memory_->budget(); }
   bool has_store() const { return below_ != nullptr; }
   Slot allocate(std::size_t bytes) { return Slot(*memory_, bytes, "a KV block"); }

@@ -168,8 +168,8 @@ void BlockCache::fetch(std::span<const BlockRef> blocks, const CancelFlag* cance
 }
 
 void BlockCache::settle(const BlockRef& block, const Transfer& t) {
-  const bool good = t.result.status == Code::kOk && t.result.bytes == t.bytes.size() &&
-                    intact(*block, t.bytes);
+  const bool good =
+      t.result.status == Code::kOk && t.result.bytes == t.bytes.size() && intact(*block, t.bytes);
   if (!good) {
     if (t.result.status == Code::kOk) below_->erase(block->key);  // damaged, or another's
     return lose(*block);
@@ -177,6 +177,7 @@ void BlockCache::settle(const BlockRef& block, const Transfer& t) {
   Slot slot(*block->memory, block->bytes, "a KV block");
   block->memory->upload(slot.data(), t.bytes.data(), block->bytes);
   const std::scoped_lock lock(mutex_);
+  if (block->here) return;  // somebody has computed it meanwhile, and may be reading it
   block->slot = std::move(slot);
   block->here = true;
   ++stats_.fetched;
@@ -184,8 +185,9 @@ void BlockCache::settle(const BlockRef& block, const Transfer& t) {
 
 void BlockCache::lose(Block& block) noexcept {
   const std::scoped_lock lock(mutex_);
-  block.lost = true;
   block.stored = false;
+  if (block.here) return;
+  block.lost = true;
   ++stats_.lost;
 }
 

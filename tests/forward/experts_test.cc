@@ -71,8 +71,9 @@ TEST_CASE("experts run without a pass, each as if it were alone", "[forward]") {
   const model::Config& c = rig.model->config();
   const std::int64_t n = 5, slots = 6;
   forward::cpu::Workspace w(c, rig.forward->layout(), 16, rig.pool.size(), rig.budget);
-  const forward::cpu::Cpu cpu{*rig.model, c,    *kernels::select_kernels(nullptr), rig.pool,
-                              true,       false, w.threads, w.prepared.data()};
+  const forward::cpu::Cpu cpu{
+      *rig.model,       c, *kernels::select_kernels(nullptr), rig.pool, true, false, w.threads,
+      w.prepared.data()};
   const auto mapped = experts::mapped_experts(rig.model);
   std::vector<float> x(static_cast<std::size_t>(n * c.width));
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 31) / 16 - 1;
@@ -83,10 +84,9 @@ TEST_CASE("experts run without a pass, each as if it were alone", "[forward]") {
   const auto run = [&](std::span<const std::int32_t> some, bool shared) {
     std::vector<float> out(x.size()), gate(static_cast<std::size_t>((slots + n) * c.expert_width));
     const forward::cpu::Routed routed{n, slots, some, begin, token, weight};
-    forward::cpu::run_experts(cpu, *mapped,
-                              {rig.model->block(1).ffn, shared, 1, routed, x.data(), gate.data(),
-                               out.data()},
-                              nullptr);
+    forward::cpu::run_experts(
+        cpu, *mapped,
+        {rig.model->block(1).ffn, shared, 1, routed, x.data(), gate.data(), out.data()}, nullptr);
     return out;
   };
   const auto both = run(active, false), first = run({active, 1}, false),

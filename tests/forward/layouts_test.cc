@@ -26,8 +26,8 @@ TEST_CASE("a layer reads the rows of the layer that owns them", "[forward]") {
   model::Config c = model::parse_config(test::v41_config(), "config.json");
   forward::Options options;
   options.rows_per_block = 2;
-  const auto layout = std::make_shared<const kv::Layout>(
-      forward::make_layout(c, model::make_plan(c), options));
+  const auto layout =
+      std::make_shared<const kv::Layout>(forward::make_layout(c, model::make_plan(c), options));
   Budget budget;
   store::BlockCache cache(budget);
   kv::State state(layout, cache, Digest{});

@@ -117,11 +117,15 @@ TEST_CASE("what V4 on the CPU has no kernel for is refused by name and changes n
   item.media = {&media.where, 1};
   item.media_rows = {&media.what, 1};
   media.what.role = 1;
-  CHECK_THAT(test::refusal([&] { rig.forward->run({&item, 1}, nullptr); }),
+  CHECK_THAT(test::refusal([&] {
+               rig.forward->run({&item, 1}, nullptr);
+             }),
              Catch::Contains("router bias 1"));
   media.what.role = 0;
   media.what.visible_end = 5;
-  CHECK_THAT(test::refusal([&] { rig.forward->run({&item, 1}, nullptr); }),
+  CHECK_THAT(test::refusal([&] {
+               rig.forward->run({&item, 1}, nullptr);
+             }),
              Catch::Contains("position 3 sees ahead to 5"));
   CHECK(state.length() == 0);
 }

@@ -128,7 +128,7 @@ TEST_CASE("the MTP block gives the oracle's logits", "[forward][mtp]") {
     for (std::size_t at = 0; at < next.size(); at += 20) {  // in pieces
       const std::size_t n = std::min<std::size_t>(20, next.size() - at);
       rig.forward->run_mtp(state, {next.data() + at, n}, hidden.data() + at * row,
-                          got.data() + at * static_cast<std::size_t>(rig.vocab()), nullptr);
+                           got.data() + at * static_cast<std::size_t>(rig.vocab()), nullptr);
     }
     CHECK(worst_difference(got, want) < 1e-4);
   }

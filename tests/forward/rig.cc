@@ -7,6 +7,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "lib/forward/cpu/backend.h"
 #include "tests/support/tiny_model.h"
 
 namespace v4i::test {
@@ -15,7 +16,8 @@ Rig::Rig(const std::string& path, forward::Numerics numerics, int threads, int m
          const char* kernels)
     : pool(threads),
       model(model::Model::open(path)),
-      backend(forward::make_backend({"", kernels == nullptr ? "" : kernels}, pool, budget)),
+      backend(std::make_shared<forward::cpu::CpuBackend>(kernels == nullptr ? "" : kernels, pool,
+                                                         budget)),
       forward(std::make_unique<forward::Forward>(model, *backend,
                                                  forward::Options{numerics, max_tokens})) {}
 

@@ -1,8 +1,7 @@
 // Forward on a machine that computes nothing: the order of the calls, cancelling, undo.
-#include "lib/forward/forward.h"
-
 #include <functional>
 
+#include "lib/forward/forward.h"
 #include "tests/forward/rig.h"
 #include "tests/support/catch.h"
 #include "tests/support/tiny_model.h"

@@ -21,9 +21,12 @@ MAY_INCLUDE = {  # folder -> folders it may name in #include "...", besides itse
     "lib/kv": {"lib/store"} | LOW,
     "lib/experts": {"lib/store", "lib/model"} | LOW,
     "lib/engram": {"lib/store", "lib/model"} | LOW,
-    "lib/forward": {"lib/kv", "lib/experts", "lib/engram", "lib/store", "lib/model", "kernels"} | LOW,
+    "lib/forward": {"lib/kv", "lib/experts", "lib/engram", "lib/store", "lib/model"} | LOW,
+    # A backend's folder: the only one of lib that knows kernels.
+    "lib/forward/cpu": {"lib/forward", "lib/kv", "lib/experts", "lib/engram", "lib/store", "lib/model",
+                        "kernels"} | LOW,
     "lib/sampling": {"lib/tokenizer", "lib/base"},
-    "lib/session": {"lib/forward", "lib/sampling", "lib/tokenizer", "lib/media", "lib/kv", "lib/experts",
+    "lib/session": {"lib/forward", "lib/forward/cpu", "lib/sampling", "lib/tokenizer", "lib/media", "lib/kv", "lib/experts",
                     "lib/engram", "lib/store", "lib/model"} | LOW,
     "lib/capi": {"lib/session", "lib/sampling", "lib/tokenizer", "lib/media", "lib/store", "lib/model",
                  "lib/base", "include/v4infer"},
@@ -103,9 +106,10 @@ def self_test():
              ("lib/base/x.h", "#include <Eigen/Core>"), ("lib/model/x.h", "#include <nlohmann/json.hpp>"),
              ("lib/base/x.h", "#include <v4infer/v4infer.h>"), ("examples/x.c", '#include "lib/base/error.h"'),
              ("lib/nowhere/x.cc", ""), ("lib/kv/x.cc", '#  include "lib/model/model.h"'),
-             ("include/v4infer/x.hpp", "#include <fmt/core.h>"), ("lib/forward/x.cc", '#include "other/x.h"')]
+             ("include/v4infer/x.hpp", "#include <fmt/core.h>"), ("lib/forward/x.cc", '#include "other/x.h"'),
+             ("lib/forward/x.cc", '#include "kernels/kernels.h"'), ("lib/forward/x.cc", '#include "lib/forward/cpu/x.h"')]
     right = [("lib/loader/x.cc", '#include "lib/base/error.h"'), ("tests/x.cc", '#include "lib/session/session.h"'),
-             ("lib/forward/x.cc", '#include "kernels/kernels.h"'), ("kernels/cpu/x.cc", '#include "kernels/fp8.h"'),
+             ("lib/forward/cpu/x.cc", '#include "kernels/kernels.h"'), ("kernels/cpu/x.cc", '#include "kernels/fp8.h"'),
              ("include/v4infer/x.hpp", '#include "v4infer.h"'), ("lib/capi/x.cc", '#include "v4infer/v4infer.h"')]
     bad = [f"not seen: {p} {t}" for p, t in wrong if not list(check(p, t))]
     bad += [f"refused: {p} {t}" for p, t in right if list(check(p, t))]

@@ -6,8 +6,7 @@
 
 namespace v4i::session::test {
 
-std::shared_ptr<Engine> make_engine(int threads, const std::string& isa,
-                                    std::uint64_t host_bytes) {
+std::shared_ptr<Engine> make_engine(int threads, const std::string& isa, std::uint64_t host_bytes) {
   EngineOptions o;
   o.host_bytes = host_bytes;
   o.threads = threads;

@@ -22,8 +22,8 @@ constexpr std::size_t kReserved = std::size_t{64} << 30;  // addresses, not memo
 class Arena {
  public:
   Arena() {
-    void* p = ::mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                     0);
+    void* p =
+        ::mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) throw std::runtime_error("no addresses for the guarded pages");
     base_ = static_cast<std::byte*>(p);
   }
@@ -154,7 +154,7 @@ class GuardedExecutor final : public forward::Executor {
 
 class GuardedBackend final : public forward::Backend {
  public:
-  GuardedBackend(const forward::BackendOptions& options, ThreadPool& pool, Budget& budget)
+  GuardedBackend(const BackendOptions& options, ThreadPool& pool, Budget& budget)
       : budget_(budget),
         activations_(Budget::kNoCap, {alloc, free, this}),
         inner_(options.isa, pool, activations_),
@@ -193,8 +193,8 @@ class GuardedBackend final : public forward::Backend {
 
 }  // namespace
 
-std::shared_ptr<forward::Backend> guarded_backend(const forward::BackendOptions& options,
-                                                  ThreadPool& pool, Budget& budget) {
+std::shared_ptr<forward::Backend> guarded_backend(const BackendOptions& options, ThreadPool& pool,
+                                                  Budget& budget) {
   return std::make_shared<GuardedBackend>(options, pool, budget);
 }
 

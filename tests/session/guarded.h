@@ -4,11 +4,11 @@
 
 #include <memory>
 
-#include "lib/forward/backend.h"
+#include "lib/session/backends.h"
 
 namespace v4i::session::test {
 
-std::shared_ptr<forward::Backend> guarded_backend(const forward::BackendOptions& options,
-                                                  ThreadPool& pool, Budget& budget);
+std::shared_ptr<forward::Backend> guarded_backend(const BackendOptions& options, ThreadPool& pool,
+                                                  Budget& budget);
 
 }  // namespace v4i::session::test

@@ -56,11 +56,12 @@ TEST_CASE("stores of many seeds that lose, damage, delay and refuse blocks give 
   const Ids prompt = make_ids(80);
   const Text want = plain_talk(prompt, 8);
   std::uint64_t replayed = 0, lost = 0, fetched = 0, evicted = 0, talks_with_replays = 0;
-  UnreliableStore::Chances all[] = {{.forget = 5},
-                                    {.damage = 10},
-                                    {.fail = 10, .delay = 30},
-                                    {.refuse = 15, .delay = 30},
-                                    {.forget = 15, .damage = 15, .fail = 15, .refuse = 30, .delay = 50}};
+  UnreliableStore::Chances all[] = {
+      {.forget = 5},
+      {.damage = 10},
+      {.fail = 10, .delay = 30},
+      {.refuse = 15, .delay = 30},
+      {.forget = 15, .damage = 15, .fail = 15, .refuse = 30, .delay = 50}};
   std::uint64_t met[4] = {};
   for (std::uint32_t seed = 0; seed < kSeeds; ++seed) {
     const auto store = std::make_shared<UnreliableStore>(seed, all[seed % std::size(all)]);
@@ -87,9 +88,9 @@ TEST_CASE("stores of many seeds that lose, damage, delay and refuse blocks give 
     met[2] += store->failed;
     met[3] += store->refused;
   }
-  WARN("replayed " << replayed << " tokens in " << talks_with_replays << " of " << kSeeds << " talks; blocks: "
-                   << evicted << " left memory, " << fetched << " came back, " << lost
-                   << " were lost");
+  WARN("replayed " << replayed << " tokens in " << talks_with_replays << " of " << kSeeds
+                   << " talks; blocks: " << evicted << " left memory, " << fetched << " came back, "
+                   << lost << " were lost");
   CHECK(talks_with_replays > kSeeds / 2);
   CHECK(lost > kSeeds);
   CHECK(fetched > 5 * kSeeds);
@@ -117,9 +118,8 @@ TEST_CASE("sessions larger than the budget together take turns in memory, with t
   const Text want[3] = {plain_talk(a, 10), plain_talk(b, 10), plain_talk(c, 10)};
   std::uint64_t peak = 0, blocks = 0;  // of the budget; of one session
   const auto run_three = [&](std::uint64_t cap, std::shared_ptr<store::BlockStore> below) {
-    const auto context = open(
-        make_engine(1, "", cap),
-        {.batch = 32, .kv_store = std::move(below), .rows_per_block = kRows});
+    const auto context = open(make_engine(1, "", cap),
+                              {.batch = 32, .kv_store = std::move(below), .rows_per_block = kRows});
     std::vector<std::unique_ptr<Session>> sessions;
     for (int i = 0; i < 3; ++i) sessions.push_back(make_session(context, 5));
     const Ids* prompts[] = {&a, &b, &c};

@@ -15,11 +15,11 @@ class UnreliableStore final : public store::BlockStore {
  public:
   // Chances in a hundred, of each put or get.
   struct Chances {
-    unsigned forget = 0;    // a put that is confirmed and forgotten
-    unsigned damage = 0;    // a get with a flipped bit
-    unsigned fail = 0;      // a get that completes with kIo
-    unsigned refuse = 0;    // a put or get that cannot be started
-    unsigned delay = 0;     // a report that comes some polls later
+    unsigned forget = 0;  // a put that is confirmed and forgotten
+    unsigned damage = 0;  // a get with a flipped bit
+    unsigned fail = 0;    // a get that completes with kIo
+    unsigned refuse = 0;  // a put or get that cannot be started
+    unsigned delay = 0;   // a report that comes some polls later
   };
   UnreliableStore(std::uint32_t seed, const Chances& chances) : random_(seed), chances_(chances) {}
 

@@ -108,8 +108,8 @@ void attend(Pass& p, const LayerOf& layer) {
     const std::int64_t h1 = std::min(h0 + group, heads);
     const std::int64_t n = candidates(p, layer, t, scratch.rows.data());
     float* q = w.wide.data() + t * heads * d;
-    p.kernels.attention({shape, scratch.rows.data(), n, q, layer.block.attn.sink.data(), q, h0, h1, scale,
-                         p.native, scratch.attention.data()});
+    p.kernels.attention({shape, scratch.rows.data(), n, q, layer.block.attn.sink.data(), q, h0, h1,
+                         scale, p.native, scratch.attention.data()});
     p.kernels.output_heads(heads_of(p, layer.plan, t, w.wide.data(), h0, h1 - h0));
   };
   const std::int64_t turns = p.pool.size();  // later tokens see more rows: threads take turns

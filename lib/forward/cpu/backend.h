@@ -5,6 +5,7 @@
 #include <string>
 
 #include "lib/base/budget.h"
+#include "lib/base/thread_pool.h"
 #include "lib/forward/backend.h"
 
 namespace v4i::kernels {

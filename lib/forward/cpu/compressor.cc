@@ -26,7 +26,7 @@ struct Job {
   std::int64_t dim = 0;  // of a row
   int ratio = 0;
   bool overlap = false;
-  std::int64_t slot = 0;   // floats before this compressor's part of a token's slot
+  std::int64_t slot = 0;    // floats before this compressor's part of a token's slot
   std::int64_t stride = 0;  // floats of a slot
   int kv_layer = 0;
   kv::RowKind kind;
@@ -142,9 +142,8 @@ void compress(Pass& p, const LayerOf& layer) {
   const std::int64_t n = p.n();
   const Job jobs[] = {{a.compressor, c.head_dim, plan.ratio, plan.overlap, 0, stride, layer.kv,
                        kv::RowKind::kMain, p.w.pooled.data()},
-                      {a.indexer.compressor, c.index_dim, plan.ratio, plan.overlap,
-                       l.partial_width, stride, layer.kv, kv::RowKind::kIndex,
-                       p.w.pooled.data() + n * c.head_dim}};
+                      {a.indexer.compressor, c.index_dim, plan.ratio, plan.overlap, l.partial_width,
+                       stride, layer.kv, kv::RowKind::kIndex, p.w.pooled.data() + n * c.head_dim}};
   const std::span<const Job> used(jobs, plan.indexer ? 2 : 1);
   Product products[4];
   std::size_t count = 0;

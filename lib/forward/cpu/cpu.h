@@ -16,8 +16,8 @@ struct Cpu {
   const model::Config& config;
   const kernels::KernelTable& kernels;
   ThreadPool& pool;
-  const bool native;  // numerics: rounded as the model was trained; or float32
-  const bool int8;    // native, but products with fp8 and fp4 weights are integers
+  const bool native;                 // numerics: rounded as the model was trained; or float32
+  const bool int8;                   // native, but products with fp8 and fp4 weights are integers
   std::span<ThreadScratch> threads;  // one of each thread of the pool
   std::byte* prepared;               // the tokens of a product as the kernels want them
 
@@ -32,8 +32,8 @@ struct Cpu {
 
 // ---- linear.cc
 // All rows of W x for `n` rows of x, results rounded as the numerics do; where they go is open.
-kernels::LinearArgs product_of(const Cpu& p, const Weight& w, const float* x,
-                               std::int64_t x_stride, std::int64_t n);
+kernels::LinearArgs product_of(const Cpu& p, const Weight& w, const float* x, std::int64_t x_stride,
+                               std::int64_t n);
 // Some rows of W x, which `a` describes but for W; a.w is what a.prepared was made for.  Weights
 // that were never read before are checked first (model::Model::check_rows).
 void multiply(const Cpu& p, const Weight& w, kernels::LinearArgs a);

@@ -15,8 +15,9 @@ namespace {
 void check_inputs(const model::Model& m, const Batch& batch) {
   for (const Token& t : batch.tokens()) {
     if (t.role != 0)
-      fail(Code::kUnsupported, "{}: a token asks for router bias {}, the model has one for text only",
-           m.path(), t.role);
+      fail(Code::kUnsupported,
+           "{}: a token asks for router bias {}, the model has one for text only", m.path(),
+           t.role);
     if (t.visible_end > t.position + 1)
       fail(Code::kUnsupported,
            "{}: the token at position {} sees ahead to {}; the CPU's attention is causal", m.path(),
@@ -34,8 +35,8 @@ CpuExecutor::CpuExecutor(std::shared_ptr<const model::Model> model,
       experts_(std::move(experts)),
       freq_a_(rope_frequencies(model_->config(), false)),
       freq_b_(rope_frequencies(model_->config(), true)),
-      workspace_(model_->config(), make_layout(model_->config(), model_->plan(), o), o.max_tokens, pool.size(),
-                 budget),
+      workspace_(model_->config(), make_layout(model_->config(), model_->plan(), o), o.max_tokens,
+                 pool.size(), budget),
       pass_{{*model_, model_->config(), kernels, pool, o.numerics != Numerics::kExact,
              o.numerics == Numerics::kFast, workspace_.threads, workspace_.prepared.data()},
             workspace_,
@@ -149,8 +150,8 @@ void CpuExecutor::head(bool draft, std::span<const LogitsRow> rows) {
 
 void CpuExecutor::finish() {
   if (pass_.profile == nullptr) return;
-  pass_.profile->end({*model_, *all_, *pass_.batch, head_count_, pass_.pool.busy_ns(),
-                      pass_.pool.size()});
+  pass_.profile->end(
+      {*model_, *all_, *pass_.batch, head_count_, pass_.pool.busy_ns(), pass_.pool.size()});
 }
 
 }  // namespace v4i::forward::cpu

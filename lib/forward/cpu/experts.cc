@@ -174,7 +174,9 @@ void run_ups(const Cpu& p, const Wave& b) {
 // The gates of all groups for w2, side by side in `prepared`; false: the first has no such form.
 bool prepare_gates(const Cpu& p, const Wave& b) {
   constexpr int kParts = 8;  // of the gates of a group
-  const auto prepare_with = [&](const Group& g) { return p.preparing(down_args(p, b, g), b.args.routed.tokens); };
+  const auto prepare_with = [&](const Group& g) {
+    return p.preparing(down_args(p, b, g), b.args.routed.tokens);
+  };
   if (prepare_with(group_at(p, b, 0)) == nullptr) return false;
   p.pool.share(b.groups() * kParts, [&](std::int64_t u, int) {
     const Group g = group_at(p, b, u / kParts);

@@ -20,17 +20,16 @@ struct Routed {
 
 struct ExpertArgs {
   const model::Moe& moe;
-  bool with_shared;     // the shared expert too, last
-  int layer;            // of Experts::acquire
+  bool with_shared;  // the shared expert too, last
+  int layer;         // of Experts::acquire
   const Routed& routed;
-  const float* x;       // [tokens, width], quantised as the numerics want it
-  float* gate;          // scratch, [slots + tokens, expert_width]
-  float* out;           // [tokens, width], += what the experts give
+  const float* x;  // [tokens, width], quantised as the numerics want it
+  float* gate;     // scratch, [slots + tokens, expert_width]
+  float* out;      // [tokens, width], += what the experts give
 };
 
 // A token's experts are added in rising order of their number, the shared expert last.  `prepared`
 // of `p` has room for linear_prepared_bytes(expert_width, slots + tokens).
-void run_experts(const Cpu& p, experts::Experts& experts, const ExpertArgs& args,
-                 Profile* profile);
+void run_experts(const Cpu& p, experts::Experts& experts, const ExpertArgs& args, Profile* profile);
 
 }  // namespace v4i::forward::cpu

@@ -15,8 +15,8 @@ void embed(Pass& p, const Token& token, float* x) {
     return;
   }
   for (std::int64_t c = 0; c < d; ++c) {
-    const std::byte* at =
-        static_cast<const std::byte*>(table.data) + (id * d + c) * (table.format == WeightFormat::kF32 ? 4 : 2);
+    const std::byte* at = static_cast<const std::byte*>(table.data) +
+                          (id * d + c) * (table.format == WeightFormat::kF32 ? 4 : 2);
     if (table.format == WeightFormat::kF32) {
       std::memcpy(&x[c], at, sizeof(float));
     } else {

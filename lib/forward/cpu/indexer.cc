@@ -95,8 +95,7 @@ void choose_each(Pass& p, const model::LayerPlan& plan, int kv_layer, std::int64
   const std::int64_t topk = p.config.index_topk;
   for (std::int64_t t = begin; t < end;) {
     std::int64_t n = 1;
-    while (t + n < end && n < Workspace::kIndexQueries &&
-           p.token(t + n).item == p.token(t).item)
+    while (t + n < end && n < Workspace::kIndexQueries && p.token(t + n).item == p.token(t).item)
       ++n;
     const std::int64_t rows = visible_rows(p, plan, t + n - 1);
     if (rows > topk) {

@@ -82,14 +82,14 @@ void Cpu::product(const kernels::LinearArgs& a) const {
 }
 
 decltype(kernels::KernelTable::prepare) Cpu::preparing(const kernels::LinearArgs& a,
-                                                        std::int64_t sharing) const {
+                                                       std::int64_t sharing) const {
   const bool words = a.w.format != kernels::Format::kF32;
   if (!native || !words || sharing < kPrepareTokens) return nullptr;
   return int8 && has_codes(a) ? kernels.prepare_int8 : kernels.prepare;
 }
 
-kernels::LinearArgs product_of(const Cpu& p, const Weight& w, const float* x,
-                               std::int64_t x_stride, std::int64_t n) {
+kernels::LinearArgs product_of(const Cpu& p, const Weight& w, const float* x, std::int64_t x_stride,
+                               std::int64_t n) {
   kernels::LinearArgs a{};
   a.w = w;
   a.row_end = w.rows;
@@ -156,7 +156,8 @@ void linear(const Cpu& p, const Weight& w, const float* x, std::int64_t x_stride
   multiply_all(p, {&one, 1});
 }
 
-const float* quantised(const Cpu& p, const float* x, std::int64_t n, std::int64_t cols, float* out) {
+const float* quantised(const Cpu& p, const float* x, std::int64_t n, std::int64_t cols,
+                       float* out) {
   if (!p.fp8_inputs()) return x;
   // Blocks are independent: split rows into blocks so that one token uses all threads.
   const std::int64_t block = p.config.fp8_block, per_row = (cols + block - 1) / block;

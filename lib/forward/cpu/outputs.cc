@@ -12,7 +12,8 @@ namespace {
 void pick(Buffer<float>& rows, std::int64_t width, const std::vector<Token>& from) {
   for (std::size_t i = 0; i < from.size(); ++i)
     if (static_cast<std::size_t>(from[i].row) != i)
-      std::memcpy(rows.data() + static_cast<std::int64_t>(i) * width, rows.data() + from[i].row * width,
+      std::memcpy(rows.data() + static_cast<std::int64_t>(i) * width,
+                  rows.data() + from[i].row * width,
                   sizeof(float) * static_cast<std::size_t>(width));
 }
 

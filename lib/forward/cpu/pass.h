@@ -28,9 +28,9 @@ struct Pass : Cpu {
   const std::vector<float>& freq_a;  // rope frequencies, spec 2.1: plain
   const std::vector<float>& freq_b;  // YaRN, for layers with compressed rows
 
-  const Batch* batch = nullptr;   // whose tokens the workspace holds
-  std::vector<NewRow> new_rows{};   // of the layer in work
-  Profile* profile = nullptr;     // or where the time of this run is counted
+  const Batch* batch = nullptr;    // whose tokens the workspace holds
+  std::vector<NewRow> new_rows{};  // of the layer in work
+  Profile* profile = nullptr;      // or where the time of this run is counted
 
   std::int64_t n() const { return batch->n(); }
   const Token& token(std::int64_t t) const { return batch->tokens()[static_cast<std::size_t>(t)]; }

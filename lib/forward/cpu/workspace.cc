@@ -43,8 +43,7 @@ std::int64_t expert_piece_rows(const model::Config& c) {
 
 Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int64_t n,
                      int thread_count, Budget& budget)
-    : max_tokens(n),
-      max_candidates(c.window + most_rows(c, layout)) {
+    : max_tokens(n), max_candidates(c.window + most_rows(c, layout)) {
   const auto take = [&]<class T>(Buffer<T>& b, std::int64_t count) {
     b = Buffer<T>(budget, static_cast<std::size_t>(count), Use::kScratch, "the workspace");
     bytes_ += b.bytes();
