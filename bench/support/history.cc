@@ -80,6 +80,7 @@ void make_history(kv::State& state, std::int64_t length, std::int64_t vocab, std
     if (layer.index_keys)
       fill_rows(state, l, kv::RowKind::kIndex, length / layer.ratio, random, keys);
   }
+  state.close();
   state.commit();
 }
 

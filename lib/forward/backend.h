@@ -25,7 +25,9 @@ class Backend {
   // Where its executors keep KV rows.
   virtual const std::shared_ptr<store::Memory>& memory() const = 0;
   // Error(kUnsupported) naming the first thing of the model, or of the numerics, that this backend
-  // has no kernel for; kNoMemory when the workspace does not fit.
+  // has no kernel for; kNoMemory when the workspace does not fit.  Weights of `model` and `experts`
+  // are in the host's memory, unchecked: an executor calls Model::check_rows or trust_rows for rows
+  // that it meets for the first time.
   virtual std::unique_ptr<Executor> open(std::shared_ptr<const model::Model> model,
                                          std::shared_ptr<experts::Experts> experts,
                                          const Options& options) = 0;

@@ -12,8 +12,8 @@ namespace v4i::forward {
 // Embeddings that take the place of those of some tokens' ids: of an image, say.
 struct MediaRows {
   const float* rows = nullptr;   // host memory, [count, width] of the kv::Media beside it
-  std::uint8_t role = 0;         // router bias of these tokens; 0: text
-  std::int64_t visible_end = 0;  // position behind the last one they see; 0: they see the past only
+  std::uint8_t role = 0;         // which router bias these tokens use; 0: that of text
+  std::int64_t visible_end = 0;  // end of the positions that they attend to; 0: their own past
 };
 
 // One sequence's share of a batch: `tokens` follow state->length().

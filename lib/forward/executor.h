@@ -8,7 +8,8 @@
 //   finish       everything is done; results are in host memory
 //
 // Calls may return before the work is done; errors surface in any call, at the latest in finish().
-// After an error the next call is begin().
+// What a call is given by pointer or reference stays until finish() or abandon() has returned.
+// A run that fails or is cancelled anywhere ends with abandon(), before its states are put back.
 //
 // Rows of the KV states, experts and activations are touched here and nowhere else.
 #pragma once
@@ -29,7 +30,7 @@ struct Layer {
 };
 
 struct LogitsRow {
-  std::int64_t token = 0;   // index in the batch that the last layer gave
+  std::int64_t token = 0;   // index in `out` of the last layer()
   float* logits = nullptr;  // host memory, [vocab]
 };
 
@@ -46,13 +47,16 @@ class Executor {
   // Of the MTP block (spec 3.1): from `hidden`, host memory [n, hc_mult, width], and the tokens
   // that follow.
   virtual void begin_draft(const Batch& batch, const float* hidden) = 0;
-  // Makes the KV rows of `in`, and computes the tokens of `out`: all of `in`, or those that have
-  // outputs, after which `out` is the batch.  The lease covers what the layer reads.
+  // Makes the KV rows of `in`, and computes the tokens of `out`: `in` itself, or in the last layer
+  // those that have outputs, maybe none.  Later calls count tokens in `out`.  While the lease lives
+  // no block of the cache leaves memory: keep it until the layer has read its rows, no longer.
   virtual void layer(Layer layer, const Batch& in, const Batch& out, kv::Lease lease) = 0;
   // [count, hc_mult, width] of the batch's tokens from `first` on, to host memory.
   virtual void streams(std::int64_t first, std::int64_t count, float* to) = 0;
   virtual void head(bool draft, std::span<const LogitsRow> rows) = 0;
   virtual void finish() = 0;
+  // Waits until nothing of this run is under way.
+  virtual void abandon() noexcept = 0;
 };
 
 }  // namespace v4i::forward

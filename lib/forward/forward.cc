@@ -15,8 +15,19 @@ namespace v4i::forward {
 
 namespace {
 
+// Router biases of a token that is no text, and sight of what follows it, belong to models of
+// the family that have a place for them in their plan.
 void check_token(const model::Model& m, const Token& t) {
   const model::Config& c = m.config();
+  for (const model::LayerPlan& plan : m.plan().layers)
+    if (t.role != 0 && t.role >= plan.router_biases)
+      fail(Code::kUnsupported,
+           "{}: a token asks for router bias {}, the model has one for text only", m.path(),
+           t.role);
+  if (t.visible_end > t.position + 1)
+    fail(Code::kUnsupported,
+         "{}: the token at position {} sees ahead to {}; attention of this model is causal",
+         m.path(), t.position, t.visible_end);
   if (t.id < 0 || t.id >= c.vocab)
     fail(Code::kInvalid, "token id {} is outside the vocabulary of {}", t.id, c.vocab);
   if (t.position >= c.max_positions)
@@ -77,7 +88,9 @@ void Forward::in_chunk(std::span<const Item> items, Body&& body) {
     for (; begun < items.size(); ++begun)
       items[begun].state->begin(items[begun].tokens, items[begun].media);
     body();
+    for (const Item& i : items) i.state->close();
   } catch (...) {
+    executor_->abandon();
     for (std::size_t i = 0; i < begun; ++i) items[i].state->abort();
     throw;
   }
@@ -135,6 +148,7 @@ void Forward::run_layer(int index, kv::State& state, std::span<const std::int32_
     executor_->streams(0, all_.n(), streams);
     executor_->finish();
   } catch (...) {
+    executor_->abandon();
     state.abort();
     throw;
   }

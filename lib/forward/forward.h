@@ -6,8 +6,8 @@
 // chunk it came in, on its batch companions, on the thread count or on where a
 // KV block lies.
 //
-// One run() at a time (the scheduler's lock).  Workspaces are claimed at
-// construction; a decode step allocates nothing but new KV blocks.
+// One run() at a time (the engine's ComputeLock).  Workspaces are claimed at
+// construction; a decode step allocates nothing but new KV blocks and now and then a snapshot.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +40,8 @@ class Forward {
   // Computes every item's tokens and advances its state.  Throws Error: kCancelled
   // (looked at before every layer and between pieces of the head), kNoMemory, kFormat (a damaged
   // tensor met at first touch), kInvalid (token id out of range), kUnsupported (an input that the
-  // model or the backend cannot take); kv::LostRows.  After a throw every state is exactly as it
-  // was.  A profile, if given, is told where the time went.
+  // model or the backend cannot take); kv::LostRows.  After a throw every state is as it
+  // was, at most without its snapshots.  A profile, if given, is told where the time went.
   void run(std::span<const Item> items, const CancelFlag* cancel, Profile* profile = nullptr);
 
   // The MTP block (spec 3.1): `hidden` [n, hc_mult, width] of positions

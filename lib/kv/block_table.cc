@@ -89,11 +89,12 @@ BlockTable BlockTable::fork(store::BlockCache& cache) const {
   return other;
 }
 
-bool BlockTable::settle(std::uint64_t evictions) {
+bool BlockTable::settle(std::uint64_t evictions, std::uint64_t now) {
   for (Entry& e : blocks_) {
     if (e.sealed == nullptr) continue;
     if (!e.sealed->here) return false;
     e.data = e.sealed->slot.data();
+    e.sealed->used = now;
   }
   settled_at_ = evictions;
   return true;

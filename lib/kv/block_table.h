@@ -41,6 +41,11 @@ class BlockTable {
 
   // Rows [first, first + count) of one block for the host, wherever it is; false when it is lost.
   bool read(std::int64_t first, std::int64_t count, store::BlockCache& cache, void* to) const;
+  // Row `row` lies in a block that would have to be fetched.
+  bool elsewhere(std::int64_t row) const {
+    const Entry& e = blocks_[static_cast<std::size_t>(row / rows_per_block_)];
+    return e.sealed != nullptr && !e.sealed->here;
+  }
 
   bool is_sealed(std::int64_t index) const;
   const store::BlockRef& sealed(std::int64_t index) const {
@@ -57,7 +62,7 @@ class BlockTable {
   // Nothing has left memory since settle() found all blocks there: the cache counted `evictions`.
   bool settled(std::uint64_t evictions) const { return evictions == settled_at_; }
   // With a Stay, at that count: are all blocks in memory?
-  bool settle(std::uint64_t evictions);
+  bool settle(std::uint64_t evictions, std::uint64_t now);      // `now`: for Block::used
   void sealed_blocks(std::vector<store::BlockRef>* out) const;  // appends them
   std::int64_t first_lost() const;  // index of the first block that is lost; blocks() when none is
 

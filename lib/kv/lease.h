@@ -1,9 +1,10 @@
-// Lease: what one layer of some sequences has to read, in memory for as long as it lives.
+// Lease: everything that one layer of some sequences has to read is in memory.  While a lease
+// lives, no block of the cache leaves memory, so hold one no longer than the layer reads.
 //
 // Rows are named by (layer, kind, index).  Sealed blocks may be elsewhere; whoever computes a
 // layer holds a lease on it, and an executor that works asynchronously keeps it until the layer
-// has read its rows.  Where everything is in memory a lease costs a lock and two comparisons a
-// sequence.
+// has read its rows.  Where everything is in memory a lease costs three short locks and two
+// comparisons a sequence.
 #pragma once
 
 #include <span>

@@ -55,7 +55,7 @@ void State::remember() {
       for (std::int64_t r = final_blocks(t, length_) * layout_->rows_per_block;
            r < rows(t, length_);) {
         const std::int64_t n = rows_to_block_end(t, r, length_);
-        if (!tables_[t].read(r, n, *cache_, to)) return;
+        if (tables_[t].elsewhere(r) || !tables_[t].read(r, n, *cache_, to)) return;
         to += static_cast<std::size_t>(n) * tables_[t].row_bytes();
         r += n;
       }
@@ -123,7 +123,8 @@ void State::rewind(std::int64_t length) {
   std::erase_if(snapshots_, [&](const Snapshot& s) { return s.length > length; });
 }
 
-std::int64_t State::take_up(std::span<const std::int32_t> tokens, std::span<const Media> media) {
+std::int64_t State::take_up(std::span<const std::int32_t> tokens, const CancelFlag* cancel,
+                            std::span<const Media> media) {
   V4I_CHECK(pending_ == 0 && length_ == 0);
   const auto most = static_cast<std::int64_t>(tokens.size()) / kSnapshotStep * kSnapshotStep;
   if (most == 0) return 0;
@@ -131,7 +132,7 @@ std::int64_t State::take_up(std::span<const std::int32_t> tokens, std::span<cons
   prefix_.append(tokens, media);
   std::int64_t length = most;
   try {
-    while (length > 0 && !take_up_at(length)) length -= kSnapshotStep;
+    while (length > 0 && !take_up_at(length, cancel)) length -= kSnapshotStep;
   } catch (...) {
     length = 0;
   }
@@ -141,7 +142,7 @@ std::int64_t State::take_up(std::span<const std::int32_t> tokens, std::span<cons
   return length;
 }
 
-bool State::take_up_at(std::int64_t length) {
+bool State::take_up_at(std::int64_t length, const CancelFlag* cancel) {
   const store::BlockRef snapshot =
       cache_->known(snapshot_key(length), snapshot_bytes(length), cache_->host());
   if (snapshot == nullptr) return false;
@@ -156,7 +157,7 @@ bool State::take_up_at(std::int64_t length) {
   }
   const std::size_t total = snapshot->bytes;
   Buffer<std::byte> bytes(cache_->budget(), total, Use::kKv, "a snapshot of a sequence");
-  if (!cache_->read(snapshot, 0, total, bytes.data())) return false;
+  if (!cache_->read(snapshot, 0, total, bytes.data(), cancel)) return false;
   const std::byte* from = bytes.data();
   const auto put = [&](std::byte* to, std::size_t n) {
     cache_->memory().upload(to, from, n);

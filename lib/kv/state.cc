@@ -120,7 +120,7 @@ bool State::settle(int layer, std::uint64_t evictions) {
   bool all = true;
   for (const RowKind kind : {RowKind::kMain, RowKind::kIndex}) {
     BlockTable& t = table_of(layer, kind);
-    all = (t.settled(evictions) || t.settle(evictions)) && all;
+    all = (t.settled(evictions) || t.settle(evictions, cache_->tick())) && all;
   }
   return all;
 }
@@ -167,18 +167,22 @@ void State::carry_ring(std::size_t offset, std::size_t slot_bytes, int slots, st
   }
 }
 
+void State::close() {
+  V4I_CHECK(pending_ > 0);
+  if (next_.empty()) return;
+  const std::int64_t end = length_ + pending_;
+  for (const LayerLayout& l : layout_->layers) {
+    carry_ring(l.window_offset, layout_->window_row.bytes(), layout_->window_slots, end);
+    if (l.partial_slots > 0)
+      carry_ring(l.partial_offset, l.partial_floats() * sizeof(float), l.partial_slots, end);
+  }
+}
+
 void State::commit() {
   V4I_CHECK(pending_ > 0);
   const std::int64_t before = length_, end = length_ + pending_;
-  if (!next_.empty()) {
-    for (const LayerLayout& l : layout_->layers) {
-      carry_ring(l.window_offset, layout_->window_row.bytes(), layout_->window_slots, end);
-      if (l.partial_slots > 0)
-        carry_ring(l.partial_offset, l.partial_floats() * sizeof(float), l.partial_slots, end);
-    }
-    fixed_.swap(next_);
-    next_.reset();
-  }
+  if (!next_.empty()) fixed_.swap(next_);
+  next_.reset();
   length_ = end;
   pending_ = 0;
   high_ = std::max(high_, length_);
@@ -219,11 +223,26 @@ void State::seal_final_blocks() {
       const std::int64_t final = final_blocks(t, length_);
       std::int64_t first = final;  // open blocks are the last ones
       while (first > 0 && !tables_[t].is_sealed(first - 1)) --first;
-      for (; first < final; ++first) tables_[t].seal(first, block_key(t, first), *cache_);
+      for (; first < final; ++first) {
+        tables_[t].seal(first, block_key(t, first), *cache_);
+        if (keeping_ == 0) continue;
+        kept_.push_back(tables_[t].sealed(first));
+        cache_->pin({&kept_.back(), 1}, 1);
+      }
     }
-  } catch (const std::bad_alloc&) {
+  } catch (const std::exception&) {
     // A block that stays open is only not shared; the next commit tries again.
   }
+}
+
+void State::keep_blocks(int by) {
+  if (keeping_ == 0)
+    for (const BlockTable& t : tables_) t.sealed_blocks(&kept_);
+  if (keeping_ == 0) cache_->pin(kept_, 1);
+  keeping_ += by;
+  if (keeping_ > 0) return;
+  cache_->pin(kept_, -1);
+  kept_.clear();
 }
 
 std::int64_t State::usable_length() const {

@@ -1,6 +1,6 @@
 // State: the KV state of one sequence, a value that can be forked, cut and saved.
 //
-//   growing    compressed rows and index keys, in BlockTables (blocks of 2^k rows)
+//   growing    compressed rows and index keys, in BlockTables
 //   fixed      window rings and partial compressor states, one piece of memory
 //   snapshots  the fixed state and the open rows at some earlier multiples of 128 tokens, so
 //              that a deep rewind, a lost block or another session recomputes little
@@ -70,6 +70,9 @@ class State {
   // Rows that `layer` reads, its own or another layer's; `row` may be one of the chunk.
   const std::byte* row(int layer, RowKind kind, std::int64_t row) const;
   std::byte* new_row(int layer, RowKind kind, std::int64_t row);
+  // Brings over what the chunk did not write, before commit(); may throw an error of the memory,
+  // and then abort() is the way.
+  void close();
   void commit();
   // The room for direct rewinds may shrink by the length of a chunk within the rollback margin.
   void abort() noexcept;
@@ -87,7 +90,9 @@ class State {
   std::int64_t chunk_length(std::int64_t tokens, bool last) const;
   // For an empty state: takes up the longest prefix of `tokens` that another session, or another
   // process through the store below, has left whole.  Returns its length, a multiple of 128.
-  std::int64_t take_up(std::span<const std::int32_t> tokens, std::span<const Media> media = {});
+  // Cancelled while it waits for a store, it takes up nothing.
+  std::int64_t take_up(std::span<const std::int32_t> tokens, const CancelFlag* cancel = nullptr,
+                       std::span<const Media> media = {});
   State fork() const;  // shares sealed blocks, copies the fixed state and open blocks
 
   // Everything needed to continue bit for bit, except the ids of the tokens and the media they
@@ -97,6 +102,9 @@ class State {
   void save(const WriteBytes& write) const;
   void restore(const ReadBytes& read, std::span<const std::int32_t> tokens,
                std::span<const Media> media = {});
+
+  // Between keep_blocks(1) and keep_blocks(-1) no block of this state leaves memory.
+  void keep_blocks(int by);
 
   // ---- for Lease
   void layer_blocks(int layer, std::vector<store::BlockRef>* out) const;
@@ -142,7 +150,7 @@ class State {
   // The snapshot that rewind(length) starts from; null when none leads there.
   const Snapshot* source(std::int64_t length) const;
   // All blocks and the snapshot of a prefix, or nothing.
-  bool take_up_at(std::int64_t length);
+  bool take_up_at(std::int64_t length, const CancelFlag* cancel);
 
   void save_table(std::size_t table, const WriteBytes& write) const;
   void restore_table(std::size_t table, const ReadBytes& read);
@@ -161,6 +169,8 @@ class State {
   Prefix prefix_;                    // tokens [0, length_ + pending_)
   std::vector<Snapshot> snapshots_;  // rising lengths
   std::int64_t snapshot_every_;
+  int keeping_ = 0;
+  std::vector<store::BlockRef> kept_;  // pinned, while keeping_ > 0
 };
 
 }  // namespace v4i::kv

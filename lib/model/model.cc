@@ -153,7 +153,9 @@ void Model::touch_all(ThreadPool& pool, const std::function<void(int)>& before_l
 void Model::touch_embedding(const std::int32_t* tokens, int count) const {
   for (int i = 0; i < count; ++i) {
     V4I_CHECK(tokens[i] >= 0 && tokens[i] < config_.vocab);
-    check_rows(weights_.embed, tokens[i], tokens[i] + 1);
+    ScanList list(checked_);
+    list.add_rows(weights_.embed, tokens[i], tokens[i] + 1);
+    list.scan(*checkpoint_, nullptr);
   }
 }
 

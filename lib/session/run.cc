@@ -1,8 +1,10 @@
 // Session: prefill, step, eval.  Every run of the forward pass but those of
 // step_many (scheduler.cc) starts here.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "lib/base/error.h"
 #include "lib/session/session.h"
@@ -12,17 +14,27 @@ namespace v4i::session {
 namespace {
 
 // Times that rows were lost in one call.  A store that loses what it has just confirmed could go
-// on for ever; so after two losses nothing leaves memory until the call is over.
+// on for ever; so after two losses the blocks of the call's sessions stay in memory until it is
+// over.
 class Losses {
  public:
-  explicit Losses(store::BlockCache& cache) : cache_(cache) {}
-  void add() {
-    if (++count_ == 2) stay_ = store::BlockCache::Stay(cache_);
+  Losses() = default;
+  ~Losses() {
+    for (kv::State* s : kept_) s->keep_blocks(-1);
+  }
+  Losses(const Losses&) = delete;
+  Losses& operator=(const Losses&) = delete;
+  template <class States>
+  void add(const States& states) {
+    if (++count_ != 2) return;
+    for (kv::State* s : states) {
+      s->keep_blocks(1);
+      kept_.push_back(s);
+    }
   }
 
  private:
-  store::BlockCache& cache_;
-  store::BlockCache::Stay stay_;
+  std::vector<kv::State*> kept_;
   int count_ = 0;
 };
 
@@ -49,13 +61,16 @@ forward::Item Session::item(std::int64_t n, float* logits, bool all_logits) {
 void Session::run(std::span<Session* const> sessions, std::span<const forward::Item> items,
                   const CancelFlag* cancel, forward::Profile* profile) {
   Context& context = sessions[0]->context();
-  Losses losses(context.cache());
+  Losses losses;
+  std::vector<kv::State*> states;
   for (;;) {
     try {
       const Turn turn(context.engine().compute_lock(), cancel);
       return context.forward().run(items, cancel, profile);
     } catch (const kv::LostRows&) {
-      losses.add();
+      if (states.empty())
+        for (Session* s : sessions) states.push_back(&s->state_);
+      losses.add(states);
     }
     for (Session* s : sessions) s->replay(cancel);
   }
@@ -63,7 +78,7 @@ void Session::run(std::span<Session* const> sessions, std::span<const forward::I
 
 void Session::replay(const CancelFlag* cancel) {
   const std::int64_t end = position();
-  Losses losses(context_->cache());
+  Losses losses;
   const auto go_back = [&] {
     const std::int64_t usable = state_.usable_length();
     if (usable < position()) state_.rewind(state_.rewind_target(usable));
@@ -77,7 +92,7 @@ void Session::replay(const CancelFlag* cancel) {
       context_->forward().run({&it, 1}, cancel);
       metrics_.replayed_tokens += static_cast<std::uint64_t>(n);
     } catch (const kv::LostRows&) {
-      losses.add();
+      losses.add(std::array{&state_});
       go_back();
     }
   }
@@ -86,24 +101,25 @@ void Session::replay(const CancelFlag* cancel) {
 void Session::make_whole() {
   if (!context_->cache().has_store()) return;
   kv::State* const state = &state_;
-  Losses losses(context_->cache());
+  Losses losses;
   const auto layers = static_cast<int>(state_.layout().layers.size());
   for (int l = 0; l < layers;) {
     try {
       const kv::Lease lease({&state, 1}, l, nullptr);
       ++l;
     } catch (const kv::LostRows&) {
-      losses.add();
+      losses.add(std::array{&state_});
       replay(nullptr);
       l = 0;
     }
   }
 }
 
-void Session::take_up() {
+void Session::take_up(const CancelFlag* cancel) {
   if (position() > 0 || pending() <= kv::State::kSnapshotStep) return;
-  const std::int64_t n = state_.take_up(std::span(tokens_).first(tokens_.size() - 1));
+  const std::int64_t n = state_.take_up(std::span(tokens_).first(tokens_.size() - 1), cancel);
   metrics_.taken_up_tokens += static_cast<std::uint64_t>(n);
+  reused_ += static_cast<std::uint64_t>(n);
 }
 
 void Session::computed(std::int64_t tokens, bool logits, bool decode, Clock::time_point start) {
@@ -124,7 +140,7 @@ void Session::compute(std::int64_t n, float* logits, bool all_logits, bool decod
 
 void Session::compute_pending(bool decode, const RunOptions& options) {
   const std::int64_t chunk = chunk_size(options);
-  take_up();
+  take_up(options.cancel);
   const std::int64_t total = pending();
   while (pending() > 0) {
     const std::int64_t most = std::min(chunk, pending());
@@ -169,6 +185,7 @@ Step Session::step(const RunOptions& options) {
 
 // Everything that can fail comes before the first change.
 Step Session::sample_next() {
+  V4I_CHECK(pending() == 0);
   const auto choice = sampler_->sample(logits(), tokens_, options_.seed,
                                        static_cast<std::uint64_t>(size()), &scratch_);
   const bool eos = choice.token == context_->model().config().eos;

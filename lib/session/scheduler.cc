@@ -58,7 +58,8 @@ void Scheduler::prepare() {
   for (Seat& seat : seats_) {
     guard(&seat, [&] { seat.session->check_can_step(); });
     if (!seat.live()) continue;
-    guard(&seat, [&] { seat.session->take_up(); });
+    guard(&seat, [&] { seat.session->take_up(options_.cancel); });
+    if (!seat.live()) continue;
     seat.decode = seat.session->pending() == 1;
     seat.session->open_turn();
   }
@@ -73,7 +74,7 @@ bool Scheduler::gather_prompts(std::vector<Share>* batch) {
     const std::int64_t most = std::min({rest, static_cast<std::int64_t>(chunk_), room});
     if (!seat.live() || most <= 0) continue;
     const std::int64_t n = seat.session->state_.chunk_length(most, most == rest);
-    batch->push_back({&seat, n});
+    batch->push_back({&seat, n, seat.session->position()});
     room -= n;
   }
   return !batch->empty();
@@ -97,7 +98,7 @@ void Scheduler::compute_last() {
   std::vector<Share> batch;
   for (Seat& seat : seats_) {
     if (!seat.live() || seat.session->pending() == 0) continue;
-    batch.push_back({&seat, 1});
+    batch.push_back({&seat, 1, seat.session->position()});
   }
   const auto most = static_cast<std::size_t>(batch_);
   for (std::size_t i = 0; i < batch.size(); i += most) {
@@ -116,8 +117,15 @@ void Scheduler::run(std::span<const Share> batch, bool logits) {
     batch[0].seat->status = together.status;
     batch[0].seat->message = together.message;
   } else {
-    for (const Share& s : batch)
-      if (s.seat->live()) run({&s, 1}, logits);
+    for (const Share& s : batch) {
+      if (!s.seat->live()) continue;
+      if (s.seat->session->position() == s.position) {
+        run({&s, 1}, logits);
+      } else {  // a replay of lost rows failed half way
+        s.seat->status = together.status;
+        s.seat->message = together.message;
+      }
+    }
   }
 }
 

@@ -5,7 +5,8 @@
 //   2  the last pending token of every session, in one batch (or as few as fit)
 //   3  a token sampled for each
 //
-// A failing batch leaves every session as it was; it is then repeated session by
+// A failing batch leaves every session as it was, but for one whose lost rows could not be computed
+// again: that one has more pending.  The batch is then repeated session by
 // session, so that the one at fault is found and the others go on.  Lives for one
 // step_many() call; one thread.
 #pragma once
@@ -38,6 +39,7 @@ class Scheduler {
   struct Share {
     Seat* seat = nullptr;
     std::int64_t tokens = 0;
+    std::int64_t position = 0;  // of the session, when the batch was made
   };
 
   void prepare();

@@ -90,7 +90,8 @@ class Session {
   std::int64_t pending() const { return size() - position(); }
   std::int64_t context_size() const { return options_.context_size; }
   Finish finish() const { return finish_; }
-  std::uint64_t reused_tokens() const { return reused_; }  // by the last sync()
+  // By the last sync(), and taken up from others since.
+  std::uint64_t reused_tokens() const { return reused_; }
   std::uint64_t kv_bytes() const { return state_.bytes(); }
   const Metrics& metrics() const { return metrics_; }
   // Of this session's runs, a batch of several counting whole in each; null when the
@@ -109,7 +110,8 @@ class Session {
   // Tokens, seed, KV state, and logits when there are; not the sampler.  Everything
   // has a checksum.  restore() refuses damage and other format versions (kFormat),
   // another model, numerics or backend (kUnsupported).  save() may compute, and so wait, when a
-  // store has lost blocks of the session.  The seed is the saved one.
+  // store has lost blocks of the session; kState when one is lost while it writes: save again.  The
+  // seed is the saved one.
   void save(const kv::WriteBytes& write);
   static std::unique_ptr<Session> restore(std::shared_ptr<Context> context,
                                           const SessionOptions& options, const kv::ReadBytes& read);
@@ -156,7 +158,7 @@ class Session {
                const RunOptions& options);
   void compute_pending(bool decode, const RunOptions& options);
   // Begins an empty session with rows that others have left of its first tokens.
-  void take_up();
+  void take_up(const CancelFlag* cancel);
   // Computes the rows again that a store has lost, and all behind them.  Error: position() is less
   // than before, the tokens are pending.
   void replay(const CancelFlag* cancel);

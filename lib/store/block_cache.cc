@@ -3,6 +3,7 @@
 #include "lib/store/block_cache.h"
 
 #include <algorithm>
+#include <chrono>
 #include <vector>
 
 namespace v4i::store {
@@ -15,7 +16,15 @@ BlockCache::BlockCache(std::shared_ptr<Memory> memory, std::shared_ptr<BlockStor
 BlockCache::~BlockCache() {
   budget().remove(this);
   constexpr std::uint64_t kLastWait = 10'000'000'000;
-  flush(kLastWait);  // the store may still read what it was given
+  try {
+    flush(kLastWait);
+  } catch (...) {
+  }
+  // The store may still write to what it has not answered: that memory is never freed.
+  for (auto& [ticket, transfer] : transfers_) {
+    budget().give(Place::kHost, Use::kKv, transfer.bytes.bytes());
+    static_cast<void>(new Buffer<std::byte>(std::move(transfer.bytes)));
+  }
 }
 
 BlockRef BlockCache::seal(const BlockKey& key, Slot&& slot) {
@@ -23,38 +32,48 @@ BlockRef BlockCache::seal(const BlockKey& key, Slot&& slot) {
   block->key = key;
   block->bytes = slot.bytes();
   block->memory = &slot.memory();
-  BlockRef held;
-  const Stay stay(*this);  // what is held stays until it was compared
-  {
-    const std::scoped_lock lock(mutex_);
-    std::weak_ptr<Block>& entry = blocks_[key];
-    held = entry.lock();
-    block->used = ++clock_;
-    if (held == nullptr) {
-      // Nothing throws from here on, so `slot` is taken or untouched.
-      block->slot = std::move(slot);
-      block->here = true;
-      entry = block;
-      sweep();
-    } else if (!held->here) {  // elsewhere or lost: computed again, so it is here again
-      held->slot = std::move(slot);
-      held->here = true;
-      held->lost = false;
-      block = std::move(held);
-    }
-  }
+  block->used = tick();
+  BlockRef held = share(key, block, slot);
   if (held == nullptr) {
     put_below(block);
     return block;
   }
-  block->slot = std::move(slot);
-  block->here = true;
-  const bool same = held->here && held->bytes == block->bytes &&
-                    same_bytes(*block->memory, held->slot.data(), block->slot.data(), block->bytes);
+  if (slot.empty()) {  // it took the bytes
+    put_below(held);
+    return held;
+  }
+  bool same = false;
+  {
+    const Stay stay(*this);
+    same = held->here && held->bytes == slot.bytes() &&
+           same_bytes(*block->memory, held->slot.data(), slot.data(), slot.bytes());
+  }
+  held->used = tick();
   const std::scoped_lock lock(mutex_);
   ++(same ? stats_.shared : stats_.conflicts);
-  held->used = ++clock_;
-  return same ? held : block;
+  if (same) return held;
+  block->slot = std::move(slot);
+  block->here = true;
+  return block;
+}
+
+// Makes `block`, with the bytes of `slot`, the one of its key, and returns null; or returns the
+// one that is there.  That one takes the bytes if it has none.
+BlockRef BlockCache::share(const BlockKey& key, const BlockRef& block, Slot& slot) {
+  const std::scoped_lock lock(mutex_);
+  std::weak_ptr<Block>& entry = blocks_[key];
+  BlockRef held = entry.lock();
+  if (held != nullptr && held->here) return held;
+  // Nothing throws from here on, so `slot` is taken or untouched.
+  Block& to = held != nullptr ? *held : *block;
+  to.slot = std::move(slot);
+  to.used = block->used.load();
+  to.lost = false;
+  to.here = true;
+  if (held != nullptr) return held;
+  entry = block;
+  sweep();
+  return nullptr;
 }
 
 BlockRef BlockCache::find(const BlockKey& key) {
@@ -68,8 +87,8 @@ BlockRef BlockCache::known(const BlockKey& key, std::size_t bytes, Memory& memor
   if (held != nullptr) return held->bytes == bytes && !held->lost ? held : nullptr;
   if (below_ == nullptr) return nullptr;
   {
-    const std::scoped_lock lock(store_mutex_);
-    if (!below_->contains(key)) return nullptr;
+    const StoreLock lock(*this);
+    if (!lock.owns() || !below_->contains(key)) return nullptr;  // busy: not worth a wait
   }
   auto block = std::make_shared<Block>();
   block->key = key;
@@ -86,8 +105,10 @@ BlockRef BlockCache::known(const BlockKey& key, std::size_t bytes, Memory& memor
 }
 
 void BlockCache::stay(int by) noexcept {
-  const std::scoped_lock lock(mutex_);
+  std::unique_lock lock(mutex_);
+  if (by > 0) stays_changed_.wait(lock, [&] { return evicting_ == 0; });
   stays_ += by;
+  if (stays_ == 0) stays_changed_.notify_all();
 }
 
 std::uint64_t BlockCache::evictions() const {
@@ -96,40 +117,59 @@ std::uint64_t BlockCache::evictions() const {
 }
 
 void BlockCache::pin(std::span<const BlockRef> blocks, int by) noexcept {
+  const std::uint64_t now = tick();
   const std::scoped_lock lock(mutex_);
-  ++clock_;
   for (const BlockRef& b : blocks) {
-    if (b == nullptr) continue;
     b->pins += by;
-    b->used = clock_;
+    b->used = now;
   }
 }
 
+// Waits for layers that are being computed to end; new ones wait for this meanwhile.
 std::uint64_t BlockCache::give_back(Place place, std::uint64_t bytes) noexcept {
+  constexpr auto kLayer = std::chrono::seconds(5);
   if (below_ == nullptr || place != memory_->place()) return 0;
-  try {
-    const std::scoped_lock lock(mutex_);
-    if (stays_ > 0) return 0;
-    std::vector<BlockRef> leaving;
-    for (const auto& [key, entry] : blocks_) {
-      BlockRef b = entry.lock();
-      if (b != nullptr && b->stored && b->pins == 0 && b->here && b->memory == memory_.get())
-        leaving.push_back(std::move(b));
+  if (const StoreLock own(*this); own.owns()) {
+    try {
+      drain(0);  // what was confirmed meanwhile may leave
+    } catch (...) {
     }
-    std::sort(leaving.begin(), leaving.end(),
-              [](const BlockRef& a, const BlockRef& b) { return a->used < b->used; });
-    std::uint64_t given = 0;
-    for (const BlockRef& b : leaving) {
-      if (given >= bytes) break;
-      given += b->bytes;
-      b->here = false;
-      b->slot.reset();
-      ++stats_.evicted;
-    }
-    return given;
-  } catch (const std::bad_alloc&) {
-    return 0;
   }
+  std::unique_lock lock(mutex_);
+  ++evicting_;
+  std::uint64_t given = 0;
+  if (stays_changed_.wait_for(lock, kLayer, [&] { return stays_ == 0; })) given = evict(bytes);
+  --evicting_;
+  stays_changed_.notify_all();
+  return given;
+}
+
+std::uint64_t BlockCache::evict(std::uint64_t bytes) noexcept try {
+  std::vector<std::pair<std::uint64_t, BlockRef>> leaving;  // by their last use, as it is now
+  std::uint64_t all = 0;
+  for (const auto& [key, entry] : blocks_) {
+    BlockRef b = entry.lock();
+    if (b == nullptr || !b->stored || b->pins > 0 || !b->here || b->memory != memory_.get())
+      continue;
+    all += b->bytes;
+    const std::uint64_t used = b->used;
+    leaving.emplace_back(used, std::move(b));
+  }
+  std::sort(leaving.begin(), leaving.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  const std::uint64_t wanted =
+      std::min(bytes, all) + all / kEvictMore;  // so that the next one need not sort
+  std::uint64_t given = 0;
+  for (const auto& [used, b] : leaving) {
+    if (given >= wanted) break;
+    given += b->bytes;
+    b->here = false;
+    b->slot.reset();
+    ++stats_.evicted;
+  }
+  return given;
+} catch (const std::bad_alloc&) {
+  return 0;
 }
 
 CacheStats BlockCache::stats() const {

@@ -8,8 +8,9 @@
 // seal() hands over a finished block.  When a block of that key is already there (a fork, or
 // another session with the same prompt) the existing one is returned and the new bytes are
 // dropped: equal prefixes are held once.  A block lives as long as somebody holds a BlockRef.
-// What was sealed is put into the store below at once; when the Budget is short, blocks that the
-// store has confirmed leave memory, the longest unused first.
+// What was sealed is put into the store below, again later if it could not be put at once; when
+// the Budget is short, blocks that the store has confirmed leave memory, those first that were
+// sealed, fetched or looked for the longest ago.
 //
 // In the store a block is its bytes and a checksum of key and bytes, so that a damaged or a
 // foreign block is noticed and counts as lost.
@@ -18,12 +19,15 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <span>
+#include <thread>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "lib/base/budget.h"
 #include "lib/base/cancel.h"
@@ -40,9 +44,9 @@ struct Block {
   // The fields below belong to the cache and change under its mutex.  `slot` is read without it
   // while a Stay lives.
   Slot slot;
-  bool stored = false;     // the store below has confirmed it
-  int pins = 0;            // may not leave although no Stay lives
-  std::uint64_t used = 0;  // the cache's clock at its last use
+  bool stored = false;                 // the store below has confirmed it
+  int pins = 0;                        // may not leave although no Stay lives
+  std::atomic<std::uint64_t> used{0};  // the cache's clock when it was sealed, pinned or settled
 };
 using BlockRef = std::shared_ptr<Block>;
 
@@ -82,7 +86,8 @@ class BlockCache final : public Reclaimer {
   // Marks as lost those of `blocks` that are elsewhere and that the store below does not have.
   void probe(std::span<const BlockRef> blocks);
 
-  // While one lives, blocks that are here stay here.
+  // While one lives, blocks that are here stay here.  Waits for an eviction that has begun. Whoever
+  // holds one takes nothing of the Budget.
   class Stay {
    public:
     Stay() = default;
@@ -108,18 +113,22 @@ class BlockCache final : public Reclaimer {
   // Pinned blocks stay here without a Stay; pin(+1) and pin(-1) come in pairs.
   void pin(std::span<const BlockRef> blocks, int by) noexcept;
   // Fetches those of `blocks` that are elsewhere into memory; the rest is left alone.  Those that
-  // do not come are marked lost.  Waits for the store, ten seconds at most for the next answer.
+  // do not come are marked lost.  Waits for the store, ten seconds at most for its next answer.
   // Error(kNoMemory) when memory does not suffice even after what is unpinned has left it;
   // kCancelled when `cancel`, which may be null, is set meanwhile.
   void bring(std::span<const BlockRef> blocks, const CancelFlag* cancel = nullptr);
   // Bytes [at, at + n) of a block for the host, wherever it is; false when it is lost.
-  bool read(const BlockRef& block, std::size_t at, std::size_t n, void* to);
+  bool read(const BlockRef& block, std::size_t at, std::size_t n, void* to,
+            const CancelFlag* cancel = nullptr);
   // The whole block into a slot of its memory; false when it is lost.
   bool copy(const BlockRef& block, Slot& to);
   // Gives up memory of blocks that the store below has; returns the bytes.
   std::uint64_t spill(std::uint64_t bytes) noexcept { return give_back(memory_->place(), bytes); }
-  // Waits until the store below has answered every put, at most `timeout_ns`.
+  // Puts what could not be put before; waits until the store below has answered every put, at most
+  // `timeout_ns`.
   void flush(std::uint64_t timeout_ns);
+  // The time, for Block::used.
+  std::uint64_t tick() { return ++clock_; }
 
   std::uint64_t give_back(Place place, std::uint64_t bytes) noexcept override;
   CacheStats stats() const;
@@ -127,8 +136,9 @@ class BlockCache final : public Reclaimer {
 
  private:
   static constexpr std::size_t kSweepAt = 1024;
-  static constexpr std::size_t kMaxPuts = 64;  // under way; a block beyond them is not stored
-  static constexpr std::size_t kMaxGets = 16;
+  static constexpr std::size_t kMaxPuts = 64;        // under way; what is beyond them waits
+  static constexpr std::size_t kMaxGets = 16;        // at a time
+  static constexpr std::size_t kMaxForgotten = 256;  // gets that were given up and not answered
 
   // Bytes on their way to or from the store below, for as long as it may touch them.
   struct Transfer {
@@ -141,11 +151,30 @@ class BlockCache final : public Reclaimer {
   };
 
   void stay(int by) noexcept;
+  static constexpr std::uint64_t kEvictMore = 32;  // of what may leave, a 32nd leaves besides
+  BlockRef share(const BlockKey& key, const BlockRef& block, Slot& slot);
+  std::uint64_t evict(std::uint64_t bytes) noexcept;  // mutex_ is held, no Stay lives
   void sweep();  // drops dead entries when the table has grown; mutex_ is held
   template <class Body>
-  bool with_bytes(const BlockRef& block, Body&& body);
+  bool with_bytes(const BlockRef& block, const CancelFlag* cancel, Body&& body);
   void put_below(const BlockRef& block) noexcept;
+  // Holds the store below for its thread.  A thread that has it already does not get it by trying.
+  class StoreLock {
+   public:
+    explicit StoreLock(BlockCache& cache);                   // tries
+    StoreLock(BlockCache& cache, const CancelFlag* cancel);  // waits; kCancelled
+    ~StoreLock();
+    StoreLock(const StoreLock&) = delete;
+    StoreLock& operator=(const StoreLock&) = delete;
+    bool owns() const { return owns_; }
+
+   private:
+    BlockCache& cache_;
+    bool owns_ = false;
+  };
   // store_mutex_ is held by the callers of these.
+  bool put_now(const BlockRef& block);  // false: not yet
+  void put_waiting();
   void drain(std::uint64_t timeout_ns);
   void finish_put(const Transfer& t, const Completion& c);
   void fetch(std::span<const BlockRef> blocks, const CancelFlag* cancel);
@@ -161,11 +190,15 @@ class BlockCache final : public Reclaimer {
   std::unordered_map<BlockKey, std::weak_ptr<Block>, BlockKeyHash> blocks_;
   std::size_t sweep_at_ = kSweepAt;
   CacheStats stats_;
-  std::uint64_t clock_ = 0;
-  int stays_ = 0;
+  std::atomic<std::uint64_t> clock_{0};
+  int stays_ = 0, evicting_ = 0;
+  std::condition_variable stays_changed_;
+  std::vector<std::weak_ptr<Block>> waiting_;  // to be put below; of mutex_
 
-  std::mutex store_mutex_;  // of below_ and what follows; taken before mutex_
+  std::timed_mutex store_mutex_;  // of below_ and what follows; taken before mutex_
+  std::atomic<std::thread::id> store_owner_{};
   std::uint64_t next_ticket_ = 1;
+  std::size_t puts_ = 0;  // under way
   std::unordered_map<std::uint64_t, Transfer> transfers_;
 };
 

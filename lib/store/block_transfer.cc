@@ -5,6 +5,7 @@
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <vector>
 
 #include "lib/base/hash.h"
 #include "lib/store/block_cache.h"
@@ -33,30 +34,85 @@ bool intact(const Block& block, const Buffer<std::byte>& stored) {
 
 }  // namespace
 
-// A block that cannot be put now is not stored, and so stays in memory.
+BlockCache::StoreLock::StoreLock(BlockCache& cache) : cache_(cache) {
+  const std::thread::id me = std::this_thread::get_id();
+  owns_ = cache.store_owner_ != me && cache.store_mutex_.try_lock();
+  if (owns_) cache.store_owner_ = me;
+}
+
+BlockCache::StoreLock::StoreLock(BlockCache& cache, const CancelFlag* cancel) : cache_(cache) {
+  while (!cache.store_mutex_.try_lock_for(std::chrono::nanoseconds(kLook)))
+    throw_if_cancelled(cancel);
+  owns_ = true;
+  cache.store_owner_ = std::this_thread::get_id();
+}
+
+BlockCache::StoreLock::~StoreLock() {
+  if (!owns_) return;
+  cache_.store_owner_ = std::thread::id();
+  cache_.store_mutex_.unlock();
+}
+
+// Does not wait: a block that cannot be put now is put later, and stays in memory until then.
 void BlockCache::put_below(const BlockRef& block) noexcept {
   if (below_ == nullptr) return;
-  const std::scoped_lock lock(store_mutex_);
-  std::uint64_t ticket = 0;
   try {
-    drain(0);
-    if (block->stored || transfers_.size() >= kMaxPuts) return;
-    Transfer t;
-    t.block = block;
+    const StoreLock lock(*this);
+    if (lock.owns()) {
+      drain(0);
+      put_waiting();
+      if (put_now(block)) return;
+    }
+    const std::scoped_lock own(mutex_);
+    waiting_.push_back(block);
+  } catch (...) {
+    // It is never put, and so never leaves memory.
+  }
+}
+
+void BlockCache::put_waiting() {
+  std::vector<std::weak_ptr<Block>> waiting;
+  {
+    const std::scoped_lock lock(mutex_);
+    waiting.swap(waiting_);
+  }
+  std::size_t i = 0;
+  for (; i < waiting.size(); ++i) {
+    const BlockRef block = waiting[i].lock();
+    if (block != nullptr && !put_now(block)) break;
+  }
+  const std::scoped_lock lock(mutex_);
+  waiting_.insert(waiting_.end(), waiting.begin() + static_cast<std::ptrdiff_t>(i), waiting.end());
+}
+
+bool BlockCache::put_now(const BlockRef& block) {
+  if (block->stored || !block->here) return true;
+  if (puts_ >= kMaxPuts) return false;
+  Transfer t;
+  t.block = block;
+  try {
     t.bytes = Buffer<std::byte>(budget(), block->bytes + sizeof(std::uint64_t), Use::kKv,
                                 "a block on its way to its store");
-    {
-      const Stay stay(*this);
-      block->memory->download(t.bytes.data(), block->slot.data(), block->bytes);
-    }
-    const std::uint64_t sum = checksum64(t.bytes.data(), block->bytes, seed_of(block->key));
-    std::memcpy(t.bytes.data() + block->bytes, &sum, sizeof sum);
-    ticket = next_ticket_++;
-    const Transfer& kept = transfers_.emplace(ticket, std::move(t)).first->second;
+  } catch (const Error&) {
+    return false;
+  }
+  {
+    const Stay stay(*this);
+    if (!block->here) return true;
+    block->memory->download(t.bytes.data(), block->slot.data(), block->bytes);
+  }
+  const std::uint64_t sum = checksum64(t.bytes.data(), block->bytes, seed_of(block->key));
+  std::memcpy(t.bytes.data() + block->bytes, &sum, sizeof sum);
+  const std::uint64_t ticket = next_ticket_++;
+  const Transfer& kept = transfers_.emplace(ticket, std::move(t)).first->second;
+  try {
     below_->begin_put(block->key, {kept.bytes.data(), kept.bytes.size()}, ticket);
   } catch (...) {
     transfers_.erase(ticket);
+    return false;
   }
+  ++puts_;
+  return true;
 }
 
 void BlockCache::drain(std::uint64_t timeout_ns) {
@@ -78,9 +134,14 @@ void BlockCache::drain(std::uint64_t timeout_ns) {
 }
 
 void BlockCache::finish_put(const Transfer& t, const Completion& c) {
+  --puts_;
   const BlockRef block = t.block.lock();
-  if (block == nullptr || c.status != Code::kOk) return;
+  if (block == nullptr) return;
   const std::scoped_lock lock(mutex_);
+  if (c.status != Code::kOk) {
+    waiting_.push_back(block);
+    return;
+  }
   block->stored = true;
   ++stats_.puts;
 }
@@ -88,18 +149,23 @@ void BlockCache::finish_put(const Transfer& t, const Completion& c) {
 void BlockCache::flush(std::uint64_t timeout_ns) {
   if (below_ == nullptr) return;
   const auto deadline = Clock::now() + std::chrono::nanoseconds(timeout_ns);
-  const std::scoped_lock lock(store_mutex_);
+  const StoreLock lock(*this, nullptr);
   do {
+    put_waiting();
     drain(std::min(timeout_ns, kLook));
-  } while (!transfers_.empty() && Clock::now() < deadline);
+  } while (puts_ > 0 && Clock::now() < deadline);
 }
 
 void BlockCache::bring(std::span<const BlockRef> blocks, const CancelFlag* cancel) {
-  const std::scoped_lock lock(store_mutex_);
+  if (std::none_of(blocks.begin(), blocks.end(),
+                   [](const BlockRef& b) { return is_elsewhere(*b); }))
+    return;
+  const StoreLock lock(*this, cancel);
   std::array<BlockRef, kMaxGets> some;
   std::size_t n = 0;
-  for (const BlockRef& b : blocks) {
-    if (b == nullptr || !is_elsewhere(*b)) continue;
+  for (const BlockRef& b : blocks) {  // sessions that share a block name it twice
+    if (!is_elsewhere(*b) || std::find(some.begin(), some.begin() + n, b) != some.begin() + n)
+      continue;
     some[n++] = b;
     if (n == some.size()) fetch({some.data(), std::exchange(n, 0)}, cancel);
   }
@@ -108,12 +174,13 @@ void BlockCache::bring(std::span<const BlockRef> blocks, const CancelFlag* cance
 
 void BlockCache::probe(std::span<const BlockRef> blocks) {
   if (below_ == nullptr) return;
-  const std::scoped_lock lock(store_mutex_);
+  const StoreLock lock(*this, nullptr);
   for (const BlockRef& b : blocks)
-    if (b != nullptr && is_elsewhere(*b) && !below_->contains(b->key)) lose(*b);
+    if (is_elsewhere(*b) && !below_->contains(b->key)) lose(*b);
 }
 
 std::uint64_t BlockCache::begin_get(const BlockRef& block) {
+  if (transfers_.size() - puts_ >= kMaxForgotten) return 0;
   Transfer t;
   t.get = t.awaited = true;
   t.bytes = Buffer<std::byte>(budget(), block->bytes + sizeof(std::uint64_t), Use::kKv,
@@ -126,6 +193,9 @@ std::uint64_t BlockCache::begin_get(const BlockRef& block) {
   } catch (const Error&) {
     transfers_.erase(ticket);
     return 0;
+  } catch (...) {
+    transfers_.erase(ticket);
+    throw;
   }
   return ticket;
 }
@@ -141,17 +211,21 @@ void BlockCache::fetch(std::span<const BlockRef> blocks, const CancelFlag* cance
     }
   };
   const auto waiting = [&] {
-    return std::any_of(tickets.begin(), tickets.end(), [&](std::uint64_t ticket) {
-      const auto it = transfers_.find(ticket);
-      return it != transfers_.end() && !it->second.done;
-    });
+    return static_cast<std::size_t>(
+        std::count_if(tickets.begin(), tickets.end(), [&](std::uint64_t ticket) {
+          const auto it = transfers_.find(ticket);
+          return it != transfers_.end() && !it->second.done;
+        }));
   };
   try {
     for (std::size_t i = 0; i < blocks.size(); ++i) tickets[i] = begin_get(blocks[i]);
-    const auto deadline = Clock::now() + kPatience;
-    while (waiting() && Clock::now() < deadline) {
+    auto deadline = Clock::now() + kPatience;
+    for (std::size_t open = waiting(); open > 0 && Clock::now() < deadline;) {
       throw_if_cancelled(cancel);
       drain(kLook);
+      const std::size_t now = waiting();
+      if (now < open) deadline = Clock::now() + kPatience;
+      open = now;
     }
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       const auto it = transfers_.find(tickets[i]);
@@ -179,23 +253,25 @@ void BlockCache::settle(const BlockRef& block, const Transfer& t) {
   const std::scoped_lock lock(mutex_);
   if (block->here) return;  // somebody has computed it meanwhile, and may be reading it
   block->slot = std::move(slot);
+  block->used = tick();
+  block->lost = false;
   block->here = true;
   ++stats_.fetched;
 }
 
 void BlockCache::lose(Block& block) noexcept {
   const std::scoped_lock lock(mutex_);
-  block.stored = false;
   if (block.here) return;
+  block.stored = false;
   block.lost = true;
   ++stats_.lost;
 }
 
 template <class Body>
-bool BlockCache::with_bytes(const BlockRef& block, Body&& body) {
+bool BlockCache::with_bytes(const BlockRef& block, const CancelFlag* cancel, Body&& body) {
   pin({&block, 1}, 1);
   try {
-    bring({&block, 1});
+    bring({&block, 1}, cancel);
     const bool here = block->here;
     if (here) body();
     pin({&block, 1}, -1);
@@ -206,12 +282,14 @@ bool BlockCache::with_bytes(const BlockRef& block, Body&& body) {
   }
 }
 
-bool BlockCache::read(const BlockRef& block, std::size_t at, std::size_t n, void* to) {
-  return with_bytes(block, [&] { block->memory->download(to, block->slot.data() + at, n); });
+bool BlockCache::read(const BlockRef& block, std::size_t at, std::size_t n, void* to,
+                      const CancelFlag* cancel) {
+  return with_bytes(block, cancel,
+                    [&] { block->memory->download(to, block->slot.data() + at, n); });
 }
 
 bool BlockCache::copy(const BlockRef& block, Slot& to) {
-  return with_bytes(block,
+  return with_bytes(block, nullptr,
                     [&] { block->memory->copy(to.data(), block->slot.data(), block->bytes); });
 }
 

@@ -1,7 +1,8 @@
 // Memory: where a backend keeps KV rows, and the only way to touch them from outside of it.
 //
 // Addresses of a Memory may be read and written by its backend alone: a device's, or the host's.
-// Everybody else copies through these calls.
+// Everybody else copies through these calls, which return when the bytes are there, in order with
+// the work of the backend's executors; a device may throw Error(kDevice).
 //
 // Any thread.
 #pragma once
@@ -19,8 +20,10 @@ class Memory {
 
   virtual Place place() const = 0;
   virtual Budget& budget() = 0;
-  // Zero bytes, aligned to 64, counted as KV.  Error(kNoMemory) naming `what`.
+  // Zeroed, aligned to 64; taken from the Budget as place(), Use::kKv.  Error(kNoMemory) naming
+  // `what`.
   virtual std::byte* allocate(std::size_t bytes, const char* what) = 0;
+  // Called under a lock of the cache: it must not wait for long.
   virtual void release(std::byte* p, std::size_t bytes) noexcept = 0;
 
   virtual void copy(std::byte* to, const std::byte* from, std::size_t bytes) = 0;  // inside it

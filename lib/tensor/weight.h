@@ -1,6 +1,6 @@
 // Weight: a matrix of a checkpoint, where it lies and in which form.  Spec 1.3.
 //
-// The one type for it: the loader makes it, experts are handed out as three of it, kernels
+// The one type for it: lib/model binds it, experts are handed out as three of it, kernels
 // multiply with it.
 #pragma once
 

@@ -170,6 +170,7 @@ Outputs run(kv::State& state, std::span<const std::int32_t> tokens, bool abort,
     history.write_rings();
   }
   before_end();
+  if (!abort) state.close();
   abort ? state.abort() : state.commit();
   return out;
 }

@@ -25,8 +25,10 @@ MAY_INCLUDE = {  # folder -> folders it may name in #include "...", besides itse
     # A backend's folder: the only one of lib that knows kernels.
     "lib/forward/cpu": {"lib/forward", "lib/kv", "lib/experts", "lib/engram", "lib/store", "lib/model",
                         "kernels"} | LOW,
+    "lib/forward/cuda": {"lib/forward", "lib/kv", "lib/experts", "lib/engram", "lib/store", "lib/model",
+                         "kernels"} | LOW,
     "lib/sampling": {"lib/tokenizer", "lib/base"},
-    "lib/session": {"lib/forward", "lib/forward/cpu", "lib/sampling", "lib/tokenizer", "lib/media", "lib/kv", "lib/experts",
+    "lib/session": {"lib/forward", "lib/forward/cpu", "lib/forward/cuda", "lib/sampling", "lib/tokenizer", "lib/media", "lib/kv", "lib/experts",
                     "lib/engram", "lib/store", "lib/model"} | LOW,
     "lib/capi": {"lib/session", "lib/sampling", "lib/tokenizer", "lib/media", "lib/store", "lib/model",
                  "lib/base", "include/v4infer"},
@@ -40,7 +42,7 @@ PACKAGES = {
     r"Eigen/": {"lib/forward/"},
     r"CLI/": {"examples/cli/"},
     r"catch2/|benchmark/": set(),
-    r"cuda|cublas|nccl": {"kernels/cuda/"},
+    r"cuda|cublas|nccl": {"kernels/cuda/", "lib/forward/cuda/"},
 }
 FREE = ("tests/", "bench/")
 

@@ -146,6 +146,10 @@ class GuardedExecutor final : public forward::Executor {
     const Arena::Open open(arena_);
     inner_->finish();
   }
+  void abandon() noexcept override {
+    const Arena::Open open(arena_);
+    inner_->abandon();
+  }
 
  private:
   Arena& arena_;

@@ -1,5 +1,7 @@
 // Where KV blocks lie, and whether a store keeps them, never changes the text.
+#include <new>
 #include <random>
+#include <utility>
 
 #include "lib/base/error.h"
 #include "lib/store/host_store.h"
@@ -133,7 +135,7 @@ TEST_CASE("sessions larger than the budget together take turns in memory, with t
     return context->cache().stats();
   };
   run_three(0, nullptr);
-  const std::uint64_t cap = peak - 2 * blocks;
+  const std::uint64_t own = blocks, cap = peak - 2 * own;
   CHECK(v4i::test::refusal_code([&] { run_three(cap, nullptr); }) == Code::kNoMemory);
   const auto stats =
       run_three(cap, std::make_shared<UnreliableStore>(1, UnreliableStore::Chances{}));
@@ -141,6 +143,83 @@ TEST_CASE("sessions larger than the budget together take turns in memory, with t
   CHECK(stats.evicted > 10);
   CHECK(stats.fetched > 10);
   CHECK(stats.lost == 0);
+  // A store that loses: a session whose rows are lost twice keeps its own in memory meanwhile.
+  const std::uint64_t more = cap + own;
+  for (std::uint32_t seed = 1; seed < 4; ++seed) {
+    const auto lossy =
+        run_three(more, std::make_shared<UnreliableStore>(
+                            seed, UnreliableStore::Chances{.forget = 2, .fail = 3, .refuse = 5}));
+    CHECK(peak <= more);
+    CHECK(lossy.lost > 0);
+  }
+}
+
+TEST_CASE("in a batch, a session whose lost rows cannot be computed again fails alone",
+          "[session][lost]") {
+  // The store goes away, and the first allocation after that fails.
+  struct Away final : store::BlockStore {
+    UnreliableStore inner{1, {}};
+    bool away = false, fail_next = false;
+    void begin_put(const store::BlockKey& k, std::span<const std::byte> b,
+                   std::uint64_t t) override {
+      inner.begin_put(k, b, t);
+    }
+    void begin_get(const store::BlockKey& k, std::span<std::byte> b, std::uint64_t t) override {
+      if (away) fail(Code::kIo, "the store is away");
+      inner.begin_get(k, b, t);
+    }
+    std::size_t poll(std::span<store::Completion> out, std::uint64_t t) override {
+      return inner.poll(out, t);
+    }
+    bool contains(const store::BlockKey& k) override {
+      fail_next = fail_next || away;
+      return inner.contains(k);
+    }
+    void erase(const store::BlockKey& k) override { inner.erase(k); }
+    std::uint64_t bytes_used() const override { return inner.bytes_used(); }
+  };
+  const auto store = std::make_shared<Away>();
+  EngineOptions eo;
+  eo.threads = 1;
+  eo.allocator = {[](std::size_t bytes, std::size_t align, void* user) -> void* {
+                    auto* s = static_cast<Away*>(user);
+                    if (std::exchange(s->fail_next, false)) return nullptr;
+                    return ::operator new (bytes, std::align_val_t{align}, std::nothrow);
+                  },
+                  [](void* p, std::size_t, std::size_t align, void*) {
+                    ::operator delete (p, std::align_val_t{align});
+                  },
+                  store.get()};
+  const auto context =
+      open(std::make_shared<Engine>(eo), {.batch = 32, .kv_store = store, .rows_per_block = kRows});
+  const Ids a = make_ids(60, 1), b = make_ids(60, 2);
+  const Text want_a = plain_talk(a, 4), want_b = plain_talk(b, 4);
+  const auto first = make_session(context, 5), second = make_session(context, 5);
+  Session* both[] = {first.get(), second.get()};
+  first->append(a);
+  second->append(b);
+  for (Session* s : both) s->set_sampler(hot());
+  Step steps[2];
+  Code codes[2];
+  int failed = 0;
+  for (std::size_t i = 0; i < 4;) {
+    if (i == 2 && failed == 0) {
+      context->cache().flush(1'000'000);
+      context->cache().spill(~std::uint64_t{0});
+      store->away = true;
+    }
+    step_many(both, {}, steps, codes, nullptr);
+    store->away = store->fail_next = false;
+    for (const Code c : codes) failed += c == Code::kNoMemory ? 1 : 0;
+    for (std::size_t k = 0; k < 2; ++k)  // whoever did not step steps now
+      if (codes[k] != Code::kOk) both[k]->step({});
+    ++i;
+  }
+  CHECK(failed > 0);
+  for (Session* s : both) s->prefill({});
+  CHECK(Ids(first->tokens().begin(), first->tokens().end()) == want_a.ids);
+  CHECK(Ids(second->tokens().begin(), second->tokens().end()) == want_b.ids);
+  CHECK(last(*first) == want_a.logits);
 }
 
 TEST_CASE("another process takes up a prefix from the store, and goes on with the same bits",

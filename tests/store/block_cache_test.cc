@@ -1,7 +1,12 @@
 // BlockCache: one copy per content, private copies for anything doubtful.
 #include "lib/store/block_cache.h"
 
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <map>
 #include <thread>
+#include <vector>
 
 #include "tests/store/conformance.h"
 #include "tests/support/catch.h"
@@ -83,4 +88,131 @@ TEST_CASE("threads that seal the same blocks share them", "[store]") {
   for (std::size_t i = 0; i < held[0].size(); ++i)
     for (const auto& other : held) REQUIRE(other[i] == held[0][i]);
   CHECK(budget.used() == held[0].size() * 256);
+}
+
+namespace {
+
+// Answers a get `delay` later than the one before it; never when the delay is negative.
+class SlowStore final : public store::BlockStore {
+ public:
+  explicit SlowStore(std::chrono::milliseconds delay) : delay_(delay) {}
+  void begin_put(const store::BlockKey& key, std::span<const std::byte> bytes,
+                 std::uint64_t ticket) override {
+    held_[key.bytes].assign(bytes.begin(), bytes.end());
+    due_.push_back({{ticket, Code::kOk, bytes.size()}, {}});
+  }
+  void begin_get(const store::BlockKey& key, std::span<std::byte> bytes,
+                 std::uint64_t ticket) override {
+    const auto& from = held_.at(key.bytes);
+    std::copy(from.begin(), from.end(), bytes.begin());
+    last_ = std::max(last_, Clock::now()) + delay_;
+    const bool never = delay_ < std::chrono::milliseconds(0);
+    due_.push_back({{ticket, Code::kOk, from.size()}, never ? Clock::time_point::max() : last_});
+  }
+  std::size_t poll(std::span<store::Completion> out, std::uint64_t timeout_ns) override {
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < due_.size() && n < out.size();) {
+      if (due_[i].when > Clock::now()) {
+        ++i;
+        continue;
+      }
+      out[n++] = due_[i].completion;
+      due_.erase(due_.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    if (n == 0) std::this_thread::sleep_for(std::chrono::nanoseconds(timeout_ns));
+    return n;
+  }
+  bool contains(const store::BlockKey& key) override { return held_.contains(key.bytes); }
+  void erase(const store::BlockKey& key) override { held_.erase(key.bytes); }
+  std::uint64_t bytes_used() const override { return 0; }
+  void answer_all() {
+    for (Due& d : due_) d.when = {};
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Due {
+    store::Completion completion;
+    Clock::time_point when;
+  };
+  std::chrono::milliseconds delay_;
+  Clock::time_point last_{};
+  std::map<std::array<std::uint8_t, 32>, std::vector<std::byte>> held_;
+  std::vector<Due> due_;
+};
+
+std::vector<store::BlockRef> sealed(store::BlockCache& cache, std::uint64_t count) {
+  std::vector<store::BlockRef> blocks;
+  for (std::uint64_t n = 0; n < count; ++n)
+    blocks.push_back(cache.seal(make_key(n), filled(cache, n)));
+  cache.flush(1'000'000'000);
+  return blocks;
+}
+
+}  // namespace
+
+TEST_CASE("a block that two sessions name is fetched once", "[store]") {
+  Budget budget;
+  store::BlockCache cache(budget, std::make_shared<SlowStore>(std::chrono::milliseconds(1)));
+  auto blocks = sealed(cache, 3);
+  REQUIRE(cache.spill(~std::uint64_t{0}) == 3 * 256);
+  for (std::size_t i = 0; i < 3; ++i) blocks.push_back(store::BlockRef(blocks[i]));
+  cache.bring(blocks);
+  CHECK(cache.stats().fetched == 3);
+  CHECK(budget.used() == 3 * 256);
+}
+
+TEST_CASE("at a full budget blocks are stored as others leave, and nothing is stuck", "[store]") {
+  Budget budget(12 * 256 + 300);
+  store::BlockCache cache(budget, std::make_shared<SlowStore>(std::chrono::milliseconds(0)));
+  std::vector<store::BlockRef> blocks;
+  for (std::uint64_t n = 0; n < 100; ++n)
+    blocks.push_back(cache.seal(make_key(n), filled(cache, n)));
+  CHECK(cache.stats().evicted >= 88);
+  CHECK(budget.peak() <= budget.cap());
+  for (std::uint64_t n = 0; n < 100; ++n) {
+    std::vector<std::byte> got(256);
+    REQUIRE(cache.read(blocks[n], 0, 256, got.data()));
+    REQUIRE(got == make_block(n, 256));
+  }
+}
+
+TEST_CASE("blocks leave between two layers of somebody else", "[store]") {
+  Budget budget;
+  store::BlockCache cache(budget, std::make_shared<SlowStore>(std::chrono::milliseconds(0)));
+  const auto blocks = sealed(cache, 8);
+  budget.set_cap(budget.used());
+  std::atomic<bool> stop{false};
+  std::thread computing([&] {
+    while (!stop) {
+      const store::BlockCache::Stay layer(cache);
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  });
+  int granted = 0;
+  for (std::uint64_t n = 100; n < 120; ++n) granted += filled(cache, n).empty() ? 0 : 1;
+  stop = true;
+  computing.join();
+  CHECK(granted == 20);
+}
+
+TEST_CASE("a cancel ends a wait for the store, also behind somebody else's", "[store][cancel]") {
+  Budget budget;
+  const auto store = std::make_shared<SlowStore>(std::chrono::milliseconds(-1));
+  store::BlockCache cache(budget, store);
+  const auto blocks = sealed(cache, 2);
+  cache.spill(~std::uint64_t{0});
+  CancelFlag cancel, other;
+  std::thread behind([&] { CHECK_THROWS_AS(cache.bring({&blocks[0], 1}, &other), Error); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  cancel.signal();
+  const auto start = std::chrono::steady_clock::now();
+  CHECK_THROWS_AS(cache.bring({&blocks[1], 1}, &cancel), Error);
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(2));
+  other.signal();
+  behind.join();
+  CHECK_FALSE(blocks[0]->lost);
+  store->answer_all();
+  cache.flush(1'000'000);
+  CHECK(budget.used() == 0);
 }

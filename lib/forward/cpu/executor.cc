@@ -4,28 +4,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "lib/base/error.h"
 #include "lib/forward/layouts.h"
 
 namespace v4i::forward::cpu {
-
-namespace {
-
-// Inputs that V4's architecture has no place for, and that no kernel here computes.
-void check_inputs(const model::Model& m, const Batch& batch) {
-  for (const Token& t : batch.tokens()) {
-    if (t.role != 0)
-      fail(Code::kUnsupported,
-           "{}: a token asks for router bias {}, the model has one for text only", m.path(),
-           t.role);
-    if (t.visible_end > t.position + 1)
-      fail(Code::kUnsupported,
-           "{}: the token at position {} sees ahead to {}; the CPU's attention is causal", m.path(),
-           t.position, t.visible_end);
-  }
-}
-
-}  // namespace
 
 CpuExecutor::CpuExecutor(std::shared_ptr<const model::Model> model,
                          std::shared_ptr<experts::Experts> experts,
@@ -51,7 +32,6 @@ std::size_t CpuExecutor::width() const {
 }
 
 void CpuExecutor::start(const Batch& batch, Profile* profile) {
-  check_inputs(*model_, batch);
   all_ = pass_.batch = &batch;
   pass_.profile = profile;
   head_count_ = 0;

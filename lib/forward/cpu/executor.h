@@ -23,6 +23,7 @@ class CpuExecutor final : public Executor {
   void streams(std::int64_t first, std::int64_t count, float* to) override;
   void head(bool draft, std::span<const LogitsRow> rows) override;
   void finish() override;
+  void abandon() noexcept override {}  // nothing is ever under way between calls
 
  private:
   void start(const Batch& batch, Profile* profile);
