@@ -19,11 +19,9 @@ namespace {
 // the family that have a place for them in their plan.
 void check_token(const model::Model& m, const Token& t) {
   const model::Config& c = m.config();
-  for (const model::LayerPlan& plan : m.plan().layers)
-    if (t.role != 0 && t.role >= plan.router_biases)
-      fail(Code::kUnsupported,
-           "{}: a token asks for router bias {}, the model has one for text only", m.path(),
-           t.role);
+  if (t.role != 0 && t.role >= m.plan().layers.back().router_biases)
+    fail(Code::kUnsupported, "{}: a token asks for router bias {}, the model has one for text only",
+         m.path(), t.role);
   if (t.visible_end > t.position + 1)
     fail(Code::kUnsupported,
          "{}: the token at position {} sees ahead to {}; attention of this model is causal",

@@ -37,12 +37,6 @@ Digest identity_of(const Digest& model, forward::Numerics numerics, const std::s
   return hash.finish();
 }
 
-std::string folder_of(const std::string& path) {
-  if (is_directory(path)) return path;
-  const auto slash = path.find_last_of('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash);
-}
-
 }  // namespace
 
 Engine::Engine(const EngineOptions& options)
@@ -65,7 +59,7 @@ Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
   if (options.context_hint < 0)
     fail(Code::kInvalid, "context_hint is {}, allowed is 0 or more", options.context_hint);
   model_ = model::Model::open(options.path);
-  open_tokenizer(join_path(folder_of(options.path), "tokenizer.json"));
+  open_tokenizer(join_path(model_->checkpoint().folder(), "tokenizer.json"));
   forward::Options forward_options;
   forward_options.numerics = options.numerics;
   forward_options.max_tokens = options.max_batch_tokens;

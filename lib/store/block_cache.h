@@ -195,7 +195,7 @@ class BlockCache final : public Reclaimer {
   std::condition_variable stays_changed_;
   std::vector<std::weak_ptr<Block>> waiting_;  // to be put below; of mutex_
 
-  std::timed_mutex store_mutex_;  // of below_ and what follows; taken before mutex_
+  std::mutex store_mutex_;  // of below_ and what follows; taken before mutex_
   std::atomic<std::thread::id> store_owner_{};
   std::uint64_t next_ticket_ = 1;
   std::size_t puts_ = 0;  // under way

@@ -41,8 +41,11 @@ BlockCache::StoreLock::StoreLock(BlockCache& cache) : cache_(cache) {
 }
 
 BlockCache::StoreLock::StoreLock(BlockCache& cache, const CancelFlag* cancel) : cache_(cache) {
-  while (!cache.store_mutex_.try_lock_for(std::chrono::nanoseconds(kLook)))
+  constexpr auto kPause = std::chrono::microseconds(200);
+  while (!cache.store_mutex_.try_lock()) {
     throw_if_cancelled(cancel);
+    std::this_thread::sleep_for(kPause);
+  }
   owns_ = true;
   cache.store_owner_ = std::this_thread::get_id();
 }

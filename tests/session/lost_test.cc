@@ -114,8 +114,9 @@ TEST_CASE("a store that forgets everything still ends", "[session][lost]") {
   CHECK(s->metrics().replayed_tokens > 150);
 }
 
-TEST_CASE("sessions larger than the budget together take turns in memory, with the same text",
-          "[session][lost]") {
+TEST_CASE(
+    "sessions that do not fit the budget together leave memory for each other, with the same text",
+    "[session][lost]") {
   const Ids a = make_ids(400, 1), b = make_ids(400, 2), c = make_ids(400, 3);
   const Text want[3] = {plain_talk(a, 10), plain_talk(b, 10), plain_talk(c, 10)};
   std::uint64_t peak = 0, blocks = 0;  // of the budget; of one session
