@@ -33,20 +33,18 @@ BlockRef BlockCache::seal(const BlockKey& key, Slot&& slot) {
   block->bytes = slot.bytes();
   block->memory = &slot.memory();
   block->used = tick();
-  BlockRef held = share(key, block, slot);
-  if (held == nullptr) {
-    put_below(block);
-    return block;
-  }
-  if (slot.empty()) {  // it took the bytes
-    put_below(held);
-    return held;
-  }
+  BlockRef held;
   bool same = false;
   {
-    const Stay stay(*this);
-    same = held->here && held->bytes == slot.bytes() &&
+    const Stay stay(*this);  // what is held stays until it was compared
+    held = share(key, block, slot);
+    same = held != nullptr && !slot.empty() && held->bytes == slot.bytes() &&
            same_bytes(*block->memory, held->slot.data(), slot.data(), slot.bytes());
+  }
+  if (held == nullptr || slot.empty()) {  // `block`, or the one that is held, took the bytes
+    const BlockRef& fresh = held == nullptr ? block : held;
+    put_below(fresh);
+    return fresh;
   }
   held->used = tick();
   const std::scoped_lock lock(mutex_);
