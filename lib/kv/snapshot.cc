@@ -23,9 +23,8 @@ store::BlockKey State::snapshot_key(std::int64_t length) const {
 std::size_t State::snapshot_bytes(std::int64_t length) const {
   std::size_t total = layout_->fixed_bytes;
   for (std::size_t t = 0; t < tables_.size(); ++t)
-    total += static_cast<std::size_t>(rows(t, length) -
-                                      final_blocks(t, length) * layout_->rows_per_block) *
-             tables_[t].row_bytes();
+    total +=
+        static_cast<std::size_t>(rows(t, length) - open_row(t, length)) * tables_[t].row_bytes();
   return total;
 }
 
@@ -51,14 +50,13 @@ void State::remember() {
     store::Slot slot(cache_->host(), bytes, "a snapshot of a sequence");
     cache_->memory().download(slot.data(), fixed_.data(), fixed_.bytes());
     std::byte* to = slot.data() + fixed_.bytes();
+    bool whole = true;
     for (std::size_t t = 0; t < tables_.size(); ++t)
-      for (std::int64_t r = final_blocks(t, length_) * layout_->rows_per_block;
-           r < rows(t, length_);) {
-        const std::int64_t n = rows_to_block_end(t, r, length_);
-        if (tables_[t].elsewhere(r) || !tables_[t].read(r, n, *cache_, to)) return;
+      in_blocks(t, open_row(t, length_), length_, [&](std::int64_t row, std::int64_t n) {
+        whole = whole && !tables_[t].elsewhere(row) && tables_[t].read(row, n, *cache_, to);
         to += static_cast<std::size_t>(n) * tables_[t].row_bytes();
-        r += n;
-      }
+      });
+    if (!whole) return;
     snapshots_.push_back({length_, cache_->seal(snapshot_key(length_), std::move(slot))});
   } catch (const Error&) {
     return;
@@ -164,16 +162,13 @@ bool State::take_up_at(std::int64_t length, const CancelFlag* cancel) {
     from += n;
   };
   for (std::size_t t = 0; t < tables_.size(); ++t) {
-    const std::int64_t first = final_blocks(t, length) * layout_->rows_per_block;
-    if (!tables_[t].reserve(first, rows(t, length), *cache_)) return false;
+    if (!tables_[t].reserve(open_row(t, length), rows(t, length), *cache_)) return false;
   }
   put(fixed_.data(), fixed_.bytes());
   for (std::size_t t = 0; t < tables_.size(); ++t)
-    for (std::int64_t r = final_blocks(t, length) * layout_->rows_per_block; r < rows(t, length);) {
-      const std::int64_t n = rows_to_block_end(t, r, length);
-      put(tables_[t].mutable_row(r), static_cast<std::size_t>(n) * tables_[t].row_bytes());
-      r += n;
-    }
+    in_blocks(t, open_row(t, length), length, [&](std::int64_t row, std::int64_t n) {
+      put(tables_[t].mutable_row(row), static_cast<std::size_t>(n) * tables_[t].row_bytes());
+    });
   snapshots_.push_back({length, snapshot});
   return true;
 }

@@ -126,10 +126,16 @@ class State {
   store::Slot& written() { return next_.empty() ? fixed_ : next_; }  // by the chunk
   std::int64_t rows(std::size_t table, std::int64_t length) const;
   std::int64_t ratio(std::size_t table) const { return layout_->layers[table / 2].ratio; }
-  // From `row` on, of those that `length` tokens complete, in one block.
-  std::int64_t rows_to_block_end(std::size_t table, std::int64_t row, std::int64_t length) const {
-    const std::int64_t per_block = layout_->rows_per_block;
-    return std::min(rows(table, length), (row / per_block + 1) * per_block) - row;
+  // body(row, n): rows [first, those that `length` tokens complete) of a table, block by block.
+  template <class Body>
+  void in_blocks(std::size_t table, std::int64_t first, std::int64_t length, Body&& body) const {
+    const std::int64_t per_block = layout_->rows_per_block, end = rows(table, length);
+    for (std::int64_t r = first, n = 0; r < end; r += n)
+      body(r, n = std::min(end, (r / per_block + 1) * per_block) - r);
+  }
+  // The first row behind a table's final blocks.
+  std::int64_t open_row(std::size_t table, std::int64_t length) const {
+    return final_blocks(table, length) * layout_->rows_per_block;
   }
   // Blocks of a table that rollback cannot reach at `length` any more.
   std::int64_t final_blocks(std::size_t table, std::int64_t length) const;

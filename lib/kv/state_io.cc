@@ -114,13 +114,11 @@ void State::save(const WriteBytes& write) const {
 void State::save_table(std::size_t table, const WriteBytes& write) const {
   const BlockTable& t = tables_[table];
   std::vector<std::byte> part(t.used() ? t.block_bytes() : 0);
-  for (std::int64_t r = 0; r < rows(table, length_);) {
-    const std::int64_t n = rows_to_block_end(table, r, length_);
+  in_blocks(table, 0, length_, [&](std::int64_t r, std::int64_t n) {
     if (!t.read(r, n, *cache_, part.data())) throw LostRows();
     write_section(write, block_section(table, r / layout_->rows_per_block), part.data(),
                   static_cast<std::size_t>(n) * t.row_bytes());
-    r += n;
-  }
+  });
 }
 
 void State::restore(const ReadBytes& read, std::span<const std::int32_t> tokens,
@@ -150,14 +148,12 @@ void State::restore(const ReadBytes& read, std::span<const std::int32_t> tokens,
 void State::restore_table(std::size_t table, const ReadBytes& read) {
   BlockTable& t = tables_[table];
   std::vector<std::byte> part(t.used() ? t.block_bytes() : 0);
-  for (std::int64_t r = 0; r < rows(table, length_);) {
-    const std::int64_t n = rows_to_block_end(table, r, length_);
+  in_blocks(table, 0, length_, [&](std::int64_t r, std::int64_t n) {
     t.reserve(r, r + n, *cache_);
     const std::size_t bytes = static_cast<std::size_t>(n) * t.row_bytes();
     read_section(read, block_section(table, r / layout_->rows_per_block), part.data(), bytes);
     cache_->memory().upload(t.mutable_row(r), part.data(), bytes);
-    r += n;
-  }
+  });
 }
 
 }  // namespace v4i::kv
