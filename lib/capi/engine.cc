@@ -38,9 +38,7 @@ HostAllocator adopt_allocator(const v4i_allocator& a, std::shared_ptr<v4i_alloca
   return out;
 }
 
-std::uint64_t host_cap(const v4i_memory_budget& b) {
-  return b.host_bytes == 0 ? Budget::kNoCap : b.host_bytes;
-}
+std::uint64_t cap_of(std::uint64_t bytes) { return bytes == 0 ? Budget::kNoCap : bytes; }
 
 void check_engine_options(const v4i_engine_options& o) {
   refuse_extensions(o.next, "v4i_engine_options");
@@ -53,8 +51,12 @@ std::shared_ptr<EngineState> create_engine(const v4i_engine_options& o) {
   options.threads = o.thread_count;
   if (o.backend != nullptr) options.backend.name = o.backend;
   if (o.force_isa != nullptr) options.backend.isa = o.force_isa;
-  if (o.budget != nullptr)
-    options.host_bytes = host_cap(read_struct(o.budget, "v4i_memory_budget"));
+  if (o.budget != nullptr) {
+    const v4i_memory_budget budget = read_struct(o.budget, "v4i_memory_budget");
+    options.host_bytes = budget.host_bytes;
+    options.pinned_bytes = budget.pinned_bytes;
+    options.device_bytes = budget.device_bytes;
+  }
   std::shared_ptr<v4i_allocator> keep;
   if (o.allocator != nullptr)
     options.allocator = adopt_allocator(read_struct(o.allocator, "v4i_allocator"), &keep);
@@ -87,8 +89,42 @@ std::uint64_t pages(int name) {
   return n < 0 || size < 0 ? 0 : static_cast<std::uint64_t>(n) * static_cast<std::uint64_t>(size);
 }
 
+// The backend's device, if it has one, then the CPU.
+std::size_t device_count(const EngineState& engine) {
+  return engine.engine->backend().device() ? 2 : 1;
+}
+
+template <std::size_t N>
+void copy_text(std::string_view text, char (&out)[N]) {
+  std::memcpy(out, text.data(), std::min(text.size(), N - 1));
+}
+
+v4i_device_info device_info(const forward::DeviceInfo& device) {
+  auto info = zeroed<v4i_device_info>();
+  info.kind = 1;
+  copy_text(device.name, info.name);
+  copy_text(device.arch, info.arch);
+  info.memory_total = device.memory_total;
+  info.memory_free = device.memory_free;
+  return info;
+}
+
+v4i_device_info processor_info(std::string_view isa) {
+  auto info = zeroed<v4i_device_info>();
+  processor_name(info.name);
+  copy_text(isa, info.arch);
+  info.memory_total = pages(_SC_PHYS_PAGES);
+  info.memory_free = pages(_SC_AVPHYS_PAGES);
+  return info;
+}
+
 v4i_memory_stats memory_stats(const Budget& budget) {
   auto out = zeroed<v4i_memory_stats>();
+  out.device_weights = budget.used(Use::kWeights, Place::kDevice);
+  out.device_kv = budget.used(Use::kKv, Place::kDevice);
+  out.device_scratch = budget.used(Use::kScratch, Place::kDevice);
+  out.device_peak = budget.peak(Place::kDevice);
+  out.pinned = budget.used(Place::kPinned);
   out.host_weights = budget.used(Use::kWeights);
   out.host_kv = budget.used(Use::kKv);
   out.host_scratch = budget.used(Use::kScratch);
@@ -142,19 +178,20 @@ void v4i_engine_release(v4i_engine* e) {
   if (e != nullptr && e->state->same_process()) delete e;
 }
 
-size_t v4i_engine_device_count(const v4i_engine* e) { return e == nullptr ? 0 : 1; }
+size_t v4i_engine_device_count(const v4i_engine* e) {
+  return e == nullptr ? 0 : device_count(*e->state);
+}
 
 v4i_status v4i_engine_device_info(const v4i_engine* e, size_t i, v4i_device_info* out,
                                   v4i_error** err) {
   return guard(err, [&] {
     EngineState& engine = engine_of(e);
-    if (i != 0) fail(Code::kInvalid, "device {}: there is 1, with index 0", i);
-    auto info = zeroed<v4i_device_info>();
-    processor_name(info.name);
-    const std::string_view isa = engine.engine->backend().identity();
-    std::memcpy(info.arch, isa.data(), std::min(isa.size(), sizeof info.arch - 1));
-    info.memory_total = pages(_SC_PHYS_PAGES);
-    info.memory_free = pages(_SC_AVPHYS_PAGES);
+    if (const std::size_t n = device_count(engine); i >= n)
+      fail(Code::kInvalid, "device {}: there {} {}, counted from 0", i, n == 1 ? "is" : "are", n);
+    const auto device = engine.engine->backend().device();
+    const v4i_device_info info =
+        device && i == 0 ? device_info(*device)
+                         : processor_info(device ? "" : engine.engine->backend().identity());
     write_struct(info, out, "v4i_device_info");
   });
 }
@@ -162,9 +199,12 @@ v4i_status v4i_engine_device_info(const v4i_engine* e, size_t i, v4i_device_info
 v4i_status v4i_engine_set_budget(v4i_engine* e, const v4i_memory_budget* b, v4i_error** err) {
   return guard(err, [&] {
     EngineState& engine = engine_of(e);
-    const std::uint64_t cap = host_cap(read_struct(b, "v4i_memory_budget"));
+    const v4i_memory_budget wanted = read_struct(b, "v4i_memory_budget");
+    const std::uint64_t cap = cap_of(wanted.host_bytes);
     Budget& budget = engine.engine->budget();
     budget.set_cap(cap);
+    budget.set_cap(cap_of(wanted.pinned_bytes), Place::kPinned);
+    budget.set_cap(cap_of(wanted.device_bytes), Place::kDevice);
     if (budget.used() > cap)
       engine.log.add(V4I_LOG_WARN, "engine",
                      fmt::format("budget of {} bytes is below the {} in use: nothing new is "

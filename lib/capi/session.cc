@@ -20,7 +20,9 @@ session::SessionOptions read_session_options(const v4i_session_options* given,
   constexpr std::int32_t kTimeline = 4;
   if ((o.capture & ~kTimeline) != 0)
     fail(Code::kUnsupported, "v4i_session_options.capture: this build records timelines (4) only");
+  check_range(o.restore, V4I_RESTORE_EXACT, V4I_RESTORE_RECOMPUTE, "v4i_session_options.restore");
   session::SessionOptions options;
+  options.recompute = o.restore == V4I_RESTORE_RECOMPUTE;
   options.context_size = o.context_size;
   options.seed = o.seed;
   options.profile = o.capture == kTimeline;

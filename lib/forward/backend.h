@@ -3,7 +3,9 @@
 // Any thread, but for the executors it opens.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "lib/experts/experts.h"
@@ -14,14 +16,22 @@
 
 namespace v4i::forward {
 
+// What a backend computes on, besides the CPU.
+struct DeviceInfo {
+  std::string name;                                 // "NVIDIA H100 80GB HBM3"
+  std::string arch;                                 // "sm_90"
+  std::uint64_t memory_total = 0, memory_free = 0;  // bytes
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
 
   virtual const char* name() const = 0;  // "cpu"
-  // Names what the bits of its results depend on: part of the names of KV blocks and of saved
-  // sessions.  At most 31 characters.
+  // What computes here, for people: "avx2", "sm_90".
   virtual const std::string& identity() const = 0;
+  // Its device, as it is now; nothing where the CPU does it all.
+  virtual std::optional<DeviceInfo> device() const { return {}; }
   // Where its executors keep KV rows.
   virtual const std::shared_ptr<store::Memory>& memory() const = 0;
   // Error(kUnsupported) naming the first thing of the model, or of the numerics, that this backend

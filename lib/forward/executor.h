@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "lib/forward/batch.h"
 #include "lib/forward/profile.h"
@@ -37,6 +38,10 @@ struct LogitsRow {
 class Executor {
  public:
   virtual ~Executor() = default;
+  // Names what the bits of its results depend on besides model and numerics: the backend, and what
+  // was decided at open, such as the experts that another machine computes.  Part of the names of
+  // KV blocks and of saved sessions.  At most 31 characters.
+  virtual const std::string& identity() const = 0;
   virtual std::size_t workspace_bytes() const = 0;
   virtual std::int64_t head_rows() const = 0;  // that one call of head() may ask for
 

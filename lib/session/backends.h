@@ -11,11 +11,13 @@
 namespace v4i::session {
 
 struct BackendOptions {
-  std::string name;  // empty: the best there is; "cpu"
-  std::string isa;   // of the cpu: empty = best; "scalar", "avx2", "avx512", ...
+  std::string name;  // "cpu", "cuda:0" (device 0; also "cuda"); empty: "cpu"
+  std::string isa;   // of the CPU: empty = best; "scalar", "avx2", "avx512", ...
+  // The plug-in of "cuda:N"; empty: libv4infer-cuda.so where forward::cuda::Library looks for it.
+  std::string cuda_library{};
 };
 
-// Error(kUnsupported) naming those that this build and processor have.
+// Error(kUnsupported) naming those there are, or what the one that was asked for is missing here.
 std::shared_ptr<forward::Backend> make_backend(const BackendOptions& options, ThreadPool& pool,
                                                Budget& budget);
 

@@ -17,8 +17,14 @@ constexpr int kMaxBatchTokens = 65536;
 // Changes when the same model, numerics and backend would give other bits.
 constexpr std::uint32_t kIdentityVersion = 1;
 
-std::uint64_t cap_of(std::uint64_t host_bytes) {
-  return host_bytes == 0 ? Budget::kNoCap : host_bytes;
+std::uint64_t cap_of(std::uint64_t bytes) { return bytes == 0 ? Budget::kNoCap : bytes; }
+
+std::shared_ptr<forward::Backend> backend_of(const EngineOptions& options, ThreadPool& pool,
+                                             Budget& budget) {
+  budget.set_cap(cap_of(options.pinned_bytes), Place::kPinned);
+  budget.set_cap(cap_of(options.device_bytes), Place::kDevice);
+  return options.make_backend ? options.make_backend(options.backend, pool, budget)
+                              : make_backend(options.backend, pool, budget);
 }
 
 int threads_of(int wanted) {
@@ -42,8 +48,7 @@ Digest identity_of(const Digest& model, forward::Numerics numerics, const std::s
 Engine::Engine(const EngineOptions& options)
     : budget_(cap_of(options.host_bytes), options.allocator),
       pool_(threads_of(options.threads)),
-      backend_(options.make_backend ? options.make_backend(options.backend, pool_, budget_)
-                                    : session::make_backend(options.backend, pool_, budget_)) {}
+      backend_(backend_of(options, pool_, budget_)) {}
 
 std::shared_ptr<Context> Context::open(std::shared_ptr<Engine> engine, const OpenOptions& options) {
   return std::shared_ptr<Context>(new Context(std::move(engine), options));
@@ -68,7 +73,7 @@ Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
   layout_ = std::make_shared<const kv::Layout>(forward_->layout());
   const std::int64_t most = model_->config().max_positions;
   context_max_ = options.context_hint == 0 ? most : std::min(most, options.context_hint);
-  identity_ = identity_of(model_->digest(), options.numerics, engine_->backend().identity());
+  identity_ = identity_of(model_->digest(), options.numerics, forward_->identity());
 }
 
 void Context::open_tokenizer(const std::string& path) {

@@ -28,7 +28,8 @@ namespace v4i::session {
 struct EngineOptions {
   int threads = 0;  // 1 to 1,024; 0 = physical cores
   BackendOptions backend;
-  std::uint64_t host_bytes = 0;  // 0 or ~0 = no cap
+  // Caps by place; 0 or ~0 = none.  Of a device: what the backend says (forward::cuda).
+  std::uint64_t host_bytes = 0, pinned_bytes = 0, device_bytes = 0;
   HostAllocator allocator;
   // Makes the backend in place of make_backend(); for tests.
   std::function<std::shared_ptr<forward::Backend>(const BackendOptions&, ThreadPool&, Budget&)>

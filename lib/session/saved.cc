@@ -55,21 +55,26 @@ void check_header(const SavedHeader& h) {
     fail(Code::kFormat, "saved session is damaged: the checksum of its header is wrong");
 }
 
-void check_origin(const SavedHeader& h, Context& context) {
+void check_model(const SavedHeader& h, Context& context) {
   const auto& model = context.model();
   if (digest_of(h.model) != model.digest())
     fail(Code::kUnsupported, "session was saved from model {:.16}..., {} is {:.16}...",
          to_hex(digest_of(h.model)), model.path(), to_hex(model.digest()));
+}
+
+// The same bits would have been computed here.
+void check_origin(const SavedHeader& h, Context& context) {
   const auto numerics = static_cast<std::uint32_t>(context.forward().options().numerics);
   if (h.numerics != numerics)
     fail(Code::kUnsupported, "session was saved in {} numerics, the model is open in {}",
          numerics_name(h.numerics), numerics_name(numerics));
   const std::string backend(h.backend, strnlen(h.backend, sizeof h.backend));
-  if (backend != context.engine().backend().identity())
+  if (backend != context.forward().identity())
     fail(Code::kUnsupported,
          "session was saved with the \"{}\" kernels, this engine uses \"{}\"; their results "
-         "differ in the last bits, so create the engine with the saved ones",
-         backend, context.engine().backend().identity());
+         "differ in the last bits, so create the engine with the saved ones, or restore it by "
+         "recomputing its tokens",
+         backend, context.forward().identity());
   if (digest_of(h.identity) != context.identity())
     fail(Code::kUnsupported, "session was saved by a library that computes other bits");
 }
@@ -95,7 +100,7 @@ void Session::save(const kv::WriteBytes& write) {
   h.numerics = static_cast<std::uint32_t>(context_->forward().options().numerics);
   std::memcpy(h.model, context_->model().digest().data(), sizeof h.model);
   std::memcpy(h.identity, context_->identity().data(), sizeof h.identity);
-  const std::string& backend = context_->engine().backend().identity();
+  const std::string& backend = context_->forward().identity();
   V4I_CHECK(backend.size() < sizeof h.backend);
   std::memcpy(h.backend, backend.data(), backend.size());
   h.token_count = static_cast<std::uint64_t>(size());
@@ -118,7 +123,9 @@ std::unique_ptr<Session> Session::restore(std::shared_ptr<Context> context,
   SavedHeader h;
   read(&h, sizeof h);
   check_header(h);
-  check_origin(h, *context);
+  check_model(h, *context);
+  const bool recompute = options.recompute && digest_of(h.identity) != context->identity();
+  if (!recompute) check_origin(h, *context);
   auto s = std::make_unique<Session>(std::move(context), options);
   check_numbers(h, s->context_size());
   s->options_.seed = h.seed;
@@ -127,6 +134,12 @@ std::unique_ptr<Session> Session::restore(std::shared_ptr<Context> context,
   s->tokens_.resize(h.token_count);
   read_part(read, s->tokens_.data(), s->tokens_.size() * sizeof s->tokens_[0], "tokens");
   s->check_tokens(s->tokens_);
+  if (recompute) {
+    s->finish_ = static_cast<Finish>(h.finish);
+    s->text_from_ = static_cast<std::int64_t>(h.text_from);
+    s->restart_text();
+    return s;
+  }
   if (h.has_logits == 1) read_part(read, s->logits_.data(), s->logits_.bytes(), "logits");
   s->state_.restore(read, std::span<const std::int32_t>(s->tokens_).first(h.position));
   std::uint64_t end = 0;

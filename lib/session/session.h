@@ -39,6 +39,9 @@ struct SessionOptions {
   std::int64_t context_size = 0;  // 0 = the context's maximum
   std::uint64_t seed = 0;
   bool profile = false;  // keep a forward::Profile of this session's runs
+  // restore(): a session that was saved by another backend or in other numerics is taken by its
+  // tokens, which are then pending; nothing behind them is read.
+  bool recompute = false;
 };
 
 // Prefill progress: tokens done of total; return true to cancel.  Called after each
@@ -109,7 +112,8 @@ class Session {
   std::unique_ptr<Session> fork() const;  // same tokens, seed, sampler; KV copy-on-write
   // Tokens, seed, KV state, and logits when there are; not the sampler.  Everything
   // has a checksum.  restore() refuses damage and other format versions (kFormat),
-  // another model, numerics or backend (kUnsupported).  save() may compute, and so wait, when a
+  // another model, and unless options say `recompute` other numerics or another backend
+  // (kUnsupported).  save() may compute, and so wait, when a
   // store has lost blocks of the session; kState when one is lost while it writes: save again.  The
   // seed is the saved one.
   void save(const kv::WriteBytes& write);

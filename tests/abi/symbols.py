@@ -7,7 +7,8 @@ Exports: the functions of v4infer.h, all of them, under V4INFER_1.0, nothing els
 Imports: nothing that ends, prints, reads the environment or alters the process.
 Needs:   the C and C++ runtimes only; its own name is libv4infer.so.1.
 
-What stays allowed and looks like a way out: std::terminate, which the compiler places
+What stays allowed and looks like a way out: dlopen and secure_getenv, by which a host that asks for
+a CUDA backend gets our own plug-in (lib/forward/cuda/library.cc); std::terminate, which the compiler places
 where an exception would leave a noexcept function and where a running std::thread
 would be destroyed; and __stack_chk_fail, which is the system's own guard.
 """
@@ -23,7 +24,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 CURRENT = os.path.join(HERE, "../../include/v4infer/v4infer.h")
 SONAME = "libv4infer.so.1"
 NODE = "V4INFER_1.0"
-MAY_NEED = r"lib(stdc\+\+|c\+\+|c\+\+abi|gcc_s|m|c|pthread)\.so\.\d+|ld-linux.*"
+MAY_NEED = r"lib(stdc\+\+|c\+\+|c\+\+abi|gcc_s|m|c|pthread|dl)\.so\.\d+|ld-linux.*"
 
 FORBIDDEN = {
     "ends the process": "abort exit _exit _Exit quick_exit kill raise pthread_exit pthread_kill "
@@ -32,13 +33,13 @@ FORBIDDEN = {
     "prints": "printf vprintf fprintf vfprintf dprintf puts putchar putc fputs fputc perror psignal "
     "__printf_chk __fprintf_chk __vprintf_chk __vfprintf_chk stdout stderr _IO_putc "
     "_ZSt4cout _ZSt4cerr _ZSt4clog _ZSt5wcout _ZSt5wcerr syslog __syslog_chk",
-    "reads or writes the environment": "getenv secure_getenv setenv putenv unsetenv clearenv environ",
+    "reads or writes the environment": "getenv setenv putenv unsetenv clearenv environ",
     "changes the locale": "setlocale uselocale _ZNSt6locale6globalERKS_",
     "touches signals": "signal sigaction sigprocmask pthread_sigmask sigaltstack alarm setitimer",
     "changes the floating-point environment": "fesetenv fesetround feholdexcept feupdateenv "
     "feenableexcept fedisableexcept fesetexceptflag",
     "changes the process": "chdir fchdir chroot umask fork vfork execve execv execvp execl posix_spawn "
-    "system popen setrlimit prctl nice setpriority dlmopen dlopen srand rand strtok",
+    "system popen setrlimit prctl nice setpriority dlmopen srand rand strtok",
 }
 
 

@@ -8,18 +8,37 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/forward/cpu/backend.h"
+#include "lib/forward/cuda/backend.h"
 #include "tests/support/tiny_model.h"
 
 namespace v4i::test {
+
+namespace {
+
+std::shared_ptr<forward::Backend> make_backend(const char* kernels, ThreadPool& pool,
+                                               Budget& budget) {
+  const std::string isa = kernels == nullptr ? "" : kernels;
+#ifdef V4I_TEST_CUDA  // the plug-in of the emulated device, or another
+  const std::string path = from_environment("V4INFER_TEST_CUDA_LIBRARY", V4I_TEST_CUDA);
+  const auto library = forward::cuda::Library::open("cuda:0", path);
+  // Never closed: a driver takes long to open a device again that nobody uses.
+  [[maybe_unused]] static const auto& kept = *new auto(forward::cuda::Device::open(library, 0));
+  return std::make_shared<forward::cuda::CudaBackend>(library, 0, isa, pool, budget);
+#else
+  return std::make_shared<forward::cpu::CpuBackend>(isa, pool, budget);
+#endif
+}
+
+}  // namespace
 
 Rig::Rig(const std::string& path, forward::Numerics numerics, int threads, int max_tokens,
          const char* kernels)
     : pool(threads),
       model(model::Model::open(path)),
-      backend(std::make_shared<forward::cpu::CpuBackend>(kernels == nullptr ? "" : kernels, pool,
-                                                         budget)),
+      backend(make_backend(kernels, pool, budget)),
       forward(std::make_unique<forward::Forward>(model, *backend,
-                                                 forward::Options{numerics, max_tokens})) {}
+                                                 forward::Options{numerics, max_tokens})),
+      store(backend->memory()) {}
 
 kv::State Rig::state() {
   return {std::make_shared<kv::Layout>(forward->layout()), store, model->digest()};
@@ -42,6 +61,9 @@ std::vector<float> Rig::logits(const std::vector<std::int32_t>& ids, int chunk) 
 }
 
 std::vector<const char*> kernel_names() {
+#ifdef V4I_TEST_CUDA
+  return {"scalar"};
+#endif
   const kernels::KernelTable* tables[8];
   std::vector<const char*> names;
   const int n = kernels::available_kernels(tables, 8);
@@ -51,6 +73,9 @@ std::vector<const char*> kernel_names() {
 
 std::vector<forward::Numerics> modes(const char* kernels) {
   std::vector<forward::Numerics> all = {forward::Numerics::kExact, forward::Numerics::kNative};
+#ifdef V4I_TEST_CUDA
+  return all;
+#endif
   if (kernels::select_kernels(kernels)->linear_int8 != nullptr)
     all.push_back(forward::Numerics::kFast);
   return all;
@@ -69,7 +94,7 @@ Golden::Golden(std::string model, const char* what)
   if (file_exists(folder_ + "/done")) return;
   const std::string command =
       fmt::format("\"{}\" \"{}/tests/oracle/forward_goldens.py\" \"{}\" \"{}\" {}", python(),
-                  V4I_SOURCE_DIR, model_, folder_, what);
+                  source_dir(), model_, folder_, what);
   if (std::system(command.c_str()) != 0) fail(Code::kInternal, "failed: {}", command);
 }
 

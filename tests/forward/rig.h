@@ -18,7 +18,7 @@ struct Rig {
   std::shared_ptr<const model::Model> model;
   std::shared_ptr<forward::Backend> backend;
   std::unique_ptr<forward::Forward> forward;
-  store::BlockCache store{budget};
+  store::BlockCache store;
 
   Rig(const std::string& path, forward::Numerics numerics, int threads = 1, int max_tokens = 300,
       const char* kernels = nullptr);

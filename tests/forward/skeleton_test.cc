@@ -15,6 +15,7 @@ class Scribe final : public forward::Executor {
  public:
   explicit Scribe(std::vector<std::string>* log, std::function<void(const std::string&)> then)
       : log_(log), then_(std::move(then)) {}
+  const std::string& identity() const override { return identity_; }
   std::size_t workspace_bytes() const override { return 0; }
   std::int64_t head_rows() const override { return 4; }
   void begin(const forward::Batch& b, const float*, forward::Profile*) override {
@@ -39,6 +40,7 @@ class Scribe final : public forward::Executor {
     log_->push_back(what);
     if (then_) then_(what);
   }
+  std::string identity_ = "scribe";
   std::vector<std::string>* log_;
   std::function<void(const std::string&)> then_;
 };

@@ -2,17 +2,24 @@
 #include "tests/session/fixture.h"
 
 #include "lib/base/error.h"
+#include "lib/forward/cuda/device.h"
 #include "tests/session/guarded.h"
 
 namespace v4i::session::test {
 
-std::shared_ptr<Engine> make_engine(int threads, const std::string& isa, std::uint64_t host_bytes) {
+std::shared_ptr<Engine> make_engine(int threads, const std::string& isa) {
   EngineOptions o;
-  o.host_bytes = host_bytes;
   o.threads = threads;
   o.backend.isa = isa;
 #ifdef V4I_TEST_GUARDED
   o.make_backend = guarded_backend;
+#endif
+#ifdef V4I_TEST_CUDA  // the plug-in of the emulated device, or another
+  o.backend.name = "cuda:0";
+  o.backend.cuda_library = v4i::test::from_environment("V4INFER_TEST_CUDA_LIBRARY", V4I_TEST_CUDA);
+  // Never closed: a driver takes long to open a device again that nobody uses.
+  [[maybe_unused]] static const auto& kept = *new auto(forward::cuda::Device::open(
+      forward::cuda::Library::open("cuda:0", o.backend.cuda_library), 0));
 #endif
   return std::make_shared<Engine>(o);
 }
@@ -41,7 +48,7 @@ const std::string& model_with_tokenizer() {
     static const v4i::test::TempDir made;
     v4i::test::copy_model(v4i::test::make_tiny(0), made.path());
     v4i::test::write_file(made.file("tokenizer.json"),
-                          v4i::test::read_file(std::string(V4I_SOURCE_DIR) +
+                          v4i::test::read_file(v4i::test::source_dir() +
                                                "/tests/tokenizer/golden/tokenizer_512.json"));
     return &made;
   }();

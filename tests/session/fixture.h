@@ -31,9 +31,7 @@ struct Open {
   int rows_per_block = 64;
 };
 
-// `host_bytes`: of the budget, 0 for no cap.
-std::shared_ptr<Engine> make_engine(int threads = 1, const std::string& isa = "",
-                                    std::uint64_t host_bytes = 0);
+std::shared_ptr<Engine> make_engine(int threads = 1, const std::string& isa = "");
 std::shared_ptr<Context> open(const Open& o = {});
 std::shared_ptr<Context> open(std::shared_ptr<Engine> engine, const Open& o = {});
 std::unique_ptr<Session> make_session(std::shared_ptr<Context> context, std::uint64_t seed = 0);
@@ -48,6 +46,8 @@ inline std::span<const std::int32_t> part(const Ids& ids, std::size_t first, std
 
 Logits eval(Session& s, std::span<const std::int32_t> ids, int chunk = 0);
 Logits last(const Session& s);  // logits()
+// Where the KV rows of the context lie: the place whose budget they need.
+inline Place kv_place(Context& c) { return c.cache().memory().place(); }
 // What one chunk after the other gives, uninterrupted: a row per token.
 Logits reference(const Ids& ids, const Open& o = {});
 // Rows [first, first + n) of both have equal bits.

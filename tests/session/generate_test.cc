@@ -210,7 +210,7 @@ TEST_CASE("a tokenizer larger than the vocabulary is refused at open") {
   v4i::test::copy_model(v4i::test::make_tiny(0), dir.path());
   v4i::test::write_file(
       dir.file("tokenizer.json"),
-      v4i::test::read_file(std::string(V4I_SOURCE_DIR) + "/tests/tokenizer/golden/tokenizer.json"));
+      v4i::test::read_file(v4i::test::source_dir() + "/tests/tokenizer/golden/tokenizer.json"));
   CHECK(has(error_of([&] { open({.path = dir.path()}); }), "the model's vocabulary ends at 511"));
 }
 

@@ -119,6 +119,7 @@ class GuardedExecutor final : public forward::Executor {
  public:
   GuardedExecutor(Arena& arena, std::unique_ptr<forward::Executor> inner)
       : arena_(arena), inner_(std::move(inner)) {}
+  const std::string& identity() const override { return inner_->identity(); }
   std::size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
   std::int64_t head_rows() const override { return inner_->head_rows(); }
   void begin(const forward::Batch& b, const float* streams, forward::Profile* profile) override {

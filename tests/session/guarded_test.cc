@@ -44,8 +44,10 @@ TEST_CASE("the guarded backend's memory cannot be read outside of its calls", "[
 }
 
 TEST_CASE("the suite runs on the backend that it was built for", "[session]") {
-#ifdef V4I_TEST_GUARDED
+#if defined(V4I_TEST_GUARDED)
   CHECK(std::string(make_engine()->backend().name()) == "guarded");
+#elif defined(V4I_TEST_CUDA)
+  CHECK(std::string(make_engine()->backend().name()) == "cuda");
 #else
   CHECK(std::string(make_engine()->backend().name()) == "cpu");
 #endif

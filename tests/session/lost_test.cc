@@ -121,8 +121,9 @@ TEST_CASE(
   const Text want[3] = {plain_talk(a, 10), plain_talk(b, 10), plain_talk(c, 10)};
   std::uint64_t peak = 0, blocks = 0;  // of the budget; of one session
   const auto run_three = [&](std::uint64_t cap, std::shared_ptr<store::BlockStore> below) {
-    const auto context = open(make_engine(1, "", cap),
-                              {.batch = 32, .kv_store = std::move(below), .rows_per_block = kRows});
+    const auto context = open({.batch = 32, .kv_store = std::move(below), .rows_per_block = kRows});
+    const Place place = kv_place(*context);
+    context->engine().budget().set_cap(cap, place);
     std::vector<std::unique_ptr<Session>> sessions;
     for (int i = 0; i < 3; ++i) sessions.push_back(make_session(context, 5));
     const Ids* prompts[] = {&a, &b, &c};
@@ -131,11 +132,11 @@ TEST_CASE(
       CHECK(got == want[i]);
     }
     for (const auto& s : sessions) s->step({});  // once more each, from where they are
-    peak = context->engine().budget().peak();
+    peak = context->engine().budget().peak(place);
     blocks = sessions[0]->kv_bytes() - context->layout()->fixed_bytes;
     return context->cache().stats();
   };
-  run_three(0, nullptr);
+  run_three(Budget::kNoCap, nullptr);
   const std::uint64_t own = blocks, cap = peak - 2 * own;
   CHECK(v4i::test::refusal_code([&] { run_three(cap, nullptr); }) == Code::kNoMemory);
   const auto stats =
@@ -157,6 +158,9 @@ TEST_CASE(
 
 TEST_CASE("in a batch, a session whose lost rows cannot be computed again fails alone",
           "[session][lost]") {
+#ifdef V4I_TEST_CUDA
+  return;  // the host's allocator, whose refusal is tested, gives no KV rows here
+#endif
   // The store goes away, and the first allocation after that fails.
   struct Away final : store::BlockStore {
     UnreliableStore inner{1, {}};

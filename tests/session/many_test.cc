@@ -121,7 +121,8 @@ TEST_CASE("without memory for one session the others step, and it steps later") 
   REQUIRE(batch.all_ok());
   const auto before =
       std::vector(batch.sessions[1]->tokens().begin(), batch.sessions[1]->tokens().end());
-  engine->budget().set_cap(engine->budget().used());
+  const Place place = kv_place(*context);
+  engine->budget().set_cap(engine->budget().used(place), place);
   batch.step();
   if (batch.status[1] == Code::kOk) batch.step();
   CHECK(batch.status[0] == Code::kOk);
@@ -129,7 +130,7 @@ TEST_CASE("without memory for one session the others step, and it steps later") 
   CHECK(batch.status[2] == Code::kOk);
   CHECK(has(batch.messages[1], "budget"));
   CHECK(batch.sessions[1]->tokens().size() <= before.size() + 1);
-  engine->budget().set_cap(Budget::kNoCap);
+  engine->budget().set_cap(Budget::kNoCap, place);
   batch.step();
   CHECK(batch.all_ok());
   const auto alone = make_session(context);

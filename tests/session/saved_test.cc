@@ -72,13 +72,34 @@ TEST_CASE("another model, other numerics, other kernels and another version are 
         "-6 saved session has format version 7, this library reads version 2");
   CHECK(has(error_of([&] { restore(context(), "What is this file?" + bytes); }),
             "-5 this is no saved session"));
-  if (std::string(context()->engine().backend().identity()) != "scalar")
-    CHECK(has(error_of([&] { restore(open({.isa = "scalar"}), bytes); }),
-              "\"scalar\"; their results differ"));
+  const auto scalar = open({.isa = "scalar"});  // on a device that changes nothing
+  if (context()->forward().identity() != scalar->forward().identity())
+    CHECK(has(error_of([&] { restore(scalar, bytes); }), "\"scalar\"; their results differ"));
   SessionOptions small;
   small.context_size = 100;
   CHECK(error_of([&] { restore(context(), bytes, small); }) ==
         "-10 saved session has 146 tokens, the context is 100");
+}
+
+TEST_CASE("a session of other numerics is taken by its tokens when asked so") {
+  const auto saved = played();
+  const std::string bytes = save(*saved);
+  SessionOptions recompute;
+  recompute.recompute = true;
+  std::size_t read = 0;
+  const auto copy = Session::restore(
+      open({.numerics = forward::Numerics::kExact}), recompute,
+      [&](void* p, std::size_t n) { read += bytes.copy(static_cast<char*>(p), n, read); });
+  CHECK(read < bytes.size());
+  CHECK(copy->position() == 0);
+  const Ids ids(saved->tokens().begin(), saved->tokens().end());
+  REQUIRE(Ids(copy->tokens().begin(), copy->tokens().end()) == ids);
+  CHECK(copy->pending() == static_cast<std::int64_t>(ids.size()));
+  copy->prefill({});
+  const Logits want = reference(ids, {.numerics = forward::Numerics::kExact});
+  CHECK(same_rows(last(*copy), 0, want, ids.size() - 1, 1));
+  // What the context could have saved itself is restored as it is.
+  CHECK(restore(context(), bytes, recompute)->position() == saved->position());
 }
 
 TEST_CASE("numbers that do not agree are refused behind a right checksum too") {
@@ -146,12 +167,13 @@ TEST_CASE("restoring with a budget that is too small is refused and gives all ba
   const auto engine = make_engine();
   const auto small = open(engine);
   const std::string bytes = save(*played());
-  const auto used = engine->budget().used();
-  engine->budget().set_cap(used + 100000);
+  const Place place = kv_place(*small);
+  const auto used = engine->budget().used(place);
+  engine->budget().set_cap(used + 100000, place);
   CHECK(has(error_of([&] { restore(small, bytes); }), "-3 "));
   CHECK(has(error_of([&] { make_session(small); }), "-3 "));
-  CHECK(engine->budget().used() == used);
-  engine->budget().set_cap(Budget::kNoCap);
+  CHECK(engine->budget().used(place) == used);
+  engine->budget().set_cap(Budget::kNoCap, place);
   CHECK(restore(small, bytes)->tokens().size() == 146);
 }
 

@@ -10,8 +10,6 @@
 
 namespace v4i::forward::cpu {
 
-namespace {
-
 const kernels::KernelTable& choose_kernels(const std::string& name) {
   const auto* found = kernels::select_kernels(name.empty() ? nullptr : name.c_str());
   if (found != nullptr) return *found;
@@ -23,8 +21,6 @@ const kernels::KernelTable& choose_kernels(const std::string& name) {
   fail(Code::kUnsupported, "kernels \"{}\" do not run here; this build and processor have: {}",
        name, names);
 }
-
-}  // namespace
 
 CpuBackend::CpuBackend(const std::string& isa, ThreadPool& pool, Budget& budget)
     : kernels_(choose_kernels(isa)),

@@ -14,6 +14,10 @@ struct KernelTable;
 
 namespace v4i::forward::cpu {
 
+// The kernels of `isa`, the best that run here when it is empty.  Error(kUnsupported) naming the
+// ones there are.
+const kernels::KernelTable& choose_kernels(const std::string& isa);
+
 class CpuBackend final : public Backend {
  public:
   // Kernels of `isa`, the best that run here when it is empty.  Error(kUnsupported) naming the

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "lib/forward/layouts.h"
+#include "lib/forward/rope.h"
 
 namespace v4i::forward::cpu {
 
@@ -14,6 +15,7 @@ CpuExecutor::CpuExecutor(std::shared_ptr<const model::Model> model,
                          const Options& o)
     : model_(std::move(model)),
       experts_(std::move(experts)),
+      identity_(kernels.name),
       freq_a_(rope_frequencies(model_->config(), false)),
       freq_b_(rope_frequencies(model_->config(), true)),
       workspace_(model_->config(), make_layout(model_->config(), model_->plan(), o), o.max_tokens,

@@ -15,6 +15,7 @@ class CpuExecutor final : public Executor {
               const kernels::KernelTable& kernels, ThreadPool& pool, Budget& budget,
               const Options& options);
 
+  const std::string& identity() const override { return identity_; }
   std::size_t workspace_bytes() const override { return workspace_.bytes(); }
   std::int64_t head_rows() const override { return Workspace::kHeadTokens; }
   void begin(const Batch& batch, const float* streams, Profile* profile) override;
@@ -32,6 +33,7 @@ class CpuExecutor final : public Executor {
 
   std::shared_ptr<const model::Model> model_;
   std::shared_ptr<experts::Experts> experts_;
+  const std::string identity_;  // "avx2"
   std::vector<float> freq_a_, freq_b_;
   Workspace workspace_;
   Pass pass_;

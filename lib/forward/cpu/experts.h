@@ -18,6 +18,20 @@ struct Routed {
   const float* weight = nullptr;         // of each slot
 };
 
+// What a router chose: `each` experts a token.
+struct Chosen {
+  std::int64_t tokens, each, experts;
+  const std::int32_t* expert;  // [tokens, each]
+  const float* weight;         // [tokens, each]
+  std::int32_t first = 0;      // experts below it are left out: another machine computes them
+};
+struct GroupRoom {
+  std::int32_t *begin, *active, *token;  // [experts + 1], [experts], [tokens * each]
+  float* weight;                         // [tokens * each]
+};
+// A counting sort; tokens stay in order.  The result lies in `room`.
+Routed group_by_expert(const Chosen& c, const GroupRoom& room);
+
 struct ExpertArgs {
   const model::Moe& moe;
   bool with_shared;  // the shared expert too, last

@@ -1,7 +1,6 @@
 // Router and experts of a layer, over the tokens of a pass.  Spec 2.8 and 2.9.
 #include <algorithm>
 
-#include "lib/forward/cpu/experts.h"
 #include "lib/forward/cpu/pass.h"
 
 namespace v4i::forward::cpu {
@@ -10,15 +9,9 @@ void moe(Pass& p, const LayerOf& layer) {
   Workspace& w = p.w;
   const model::Config& c = p.config;
   const model::Moe& m = layer.block.ffn;
-  const std::int64_t active = route(p, m, layer.plan);
+  const Routed routed = route(p, m, layer.plan);
   p.mark(model::Part::kRouter);
   std::fill_n(w.out.data(), p.n() * c.width, 0.0f);
-  const Routed routed{p.n(),
-                      p.n() * c.experts_active,
-                      {w.active.data(), static_cast<std::size_t>(active)},
-                      w.expert_begin.data(),
-                      w.slot_token.data(),
-                      w.slot_weight.data()};
   const float* x = quantised(p, w.x.data(), p.n(), c.width, w.xq.data());
   run_experts(p, p.experts,
               {m, c.shared_experts > 0, layer.experts, routed, x, w.wide.data(), w.out.data()},

@@ -11,6 +11,7 @@
 #include "lib/experts/experts.h"
 #include "lib/forward/batch.h"
 #include "lib/forward/cpu/cpu.h"
+#include "lib/forward/cpu/experts.h"
 #include "lib/forward/executor.h"
 #include "lib/forward/profile.h"
 
@@ -50,7 +51,6 @@ struct LayerOf {
 };
 
 // ---- rope.cc (2.1)
-std::vector<float> rope_frequencies(const model::Config& config, bool yarn);
 // Cosines and sines of every token of the pass, for both tables.
 void fill_rope(Pass& p);
 const float* rope_row(const Pass& p, const model::LayerPlan& plan, std::int64_t t);
@@ -85,8 +85,8 @@ void keep_rows(Pass& p, int layer);
 // From here on the workspace holds the tokens of `out` alone.
 void keep_outputs(Pass& p, const Batch& out);
 
-// ---- router.cc (2.8): chooses experts and groups tokens by them; returns how many have tokens
-std::int64_t route(Pass& p, const model::Moe& m, const model::LayerPlan& plan);
+// ---- router.cc (2.8): chooses experts and groups tokens by them, in the workspace
+Routed route(Pass& p, const model::Moe& m, const model::LayerPlan& plan);
 
 // ---- moe.cc (2.8, 2.9)
 void moe(Pass& p, const LayerOf& layer);

@@ -44,40 +44,18 @@ void route_token(const Pass& p, const model::Moe& m, const model::LayerPlan& pla
   for (std::int64_t i = 0; i < k; ++i) weight[i] = score[chosen[i]] / total * p.config.route_scale;
 }
 
-// Counting sort of (token, choice) by expert; tokens stay in order.
-std::int64_t group_by_expert(Pass& p) {
-  Workspace& w = p.w;
-  const std::int64_t k = p.config.experts_active, experts = p.config.experts;
-  std::fill_n(w.expert_begin.data(), experts + 1, 0);
-  for (std::int64_t s = 0; s < p.n() * k; ++s)
-    ++w.expert_begin[std::size_t(w.expert[std::size_t(s)]) + 1];
-  std::int64_t active = 0;
-  for (std::int32_t e = 0; e < experts; ++e) {
-    if (w.expert_begin[std::size_t(e) + 1] > 0) w.active[std::size_t(active++)] = e;
-    w.expert_begin[std::size_t(e) + 1] += w.expert_begin[std::size_t(e)];
-  }
-  // Filling moves expert_begin[e] to the end of e, which is the begin of e + 1.
-  for (std::int64_t s = 0; s < p.n() * k; ++s) {
-    const auto e = std::size_t(w.expert[std::size_t(s)]);
-    const auto slot = std::size_t(w.expert_begin[e]++);
-    w.slot_token[slot] = static_cast<std::int32_t>(s / k);
-    w.slot_weight[slot] = w.expert_weight[std::size_t(s)];
-  }
-  for (std::int64_t e = experts; e > 0; --e)
-    w.expert_begin[std::size_t(e)] = w.expert_begin[std::size_t(e - 1)];
-  w.expert_begin[0] = 0;
-  return active;
-}
-
 }  // namespace
 
-std::int64_t route(Pass& p, const model::Moe& m, const model::LayerPlan& plan) {
+Routed route(Pass& p, const model::Moe& m, const model::LayerPlan& plan) {
   const model::Config& c = p.config;
-  linear(p, m.gate, p.w.x.data(), c.width, p.n(), p.w.router.data(), c.experts, false);
+  Workspace& w = p.w;
+  linear(p, m.gate, w.x.data(), c.width, p.n(), w.router.data(), c.experts, false);
   p.pool.run(p.n(), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) route_token(p, m, plan, t);
   });
-  return group_by_expert(p);
+  return group_by_expert(
+      {p.n(), c.experts_active, c.experts, w.expert.data(), w.expert_weight.data()},
+      {w.expert_begin.data(), w.active.data(), w.slot_token.data(), w.slot_weight.data()});
 }
 
 }  // namespace v4i::forward::cpu

@@ -167,8 +167,11 @@ typedef struct v4i_engine_options {
   void* log_user;
   int32_t log_level;             /* 0 = V4I_LOG_WARN */
   int32_t thread_count;          /* 0 = physical cores, else 1 to 1024 */
-  const char* backend;           /* NULL = best; "cpu", "cuda:0", "cuda:0,1" */
-  const char* force_isa;         /* NULL = best; "scalar", "avx2", "avx512" */
+  /* NULL or "cpu"; "cuda:0": device 0 of libv4infer-cuda, which must lie beside this
+   * library or where V4INFER_CUDA_LIBRARY says, else V4I_E_UNSUPPORTED says what is
+   * missing.  Experts that do not fit into device_bytes are computed by the CPU. */
+  const char* backend;
+  const char* force_isa; /* of the CPU; NULL = best; "scalar", "avx2", "avx512" */
   const v4i_memory_budget* budget; /* a pointer: embedded structs cannot grow */
 } v4i_engine_options;
 
@@ -353,6 +356,13 @@ V4I_API void v4i_chat_stream_release(v4i_chat_stream* c);
 
 /* ---- 6. Session ----------------------------------------------------------- */
 
+/* v4i_session_restore of a session that another backend or other numerics saved: their
+ * KV states differ in the last bits.  EXACT refuses it (V4I_E_UNSUPPORTED).  RECOMPUTE
+ * takes its tokens, which are pending then: the next prefill(), step() or generate()
+ * computes them.  Nothing behind the tokens is read. */
+#define V4I_RESTORE_EXACT 0
+#define V4I_RESTORE_RECOMPUTE 1
+
 typedef struct v4i_session_options {
   uint32_t struct_size;
   uint32_t context_size; /* 0 = as planned at model open */
@@ -362,6 +372,8 @@ typedef struct v4i_session_options {
   uint64_t seed;
   int32_t priority; /* scheduler: higher first */
   int32_t capture;  /* bit 0 router, bit 1 engram, bit 2 timeline */
+  uint32_t restore; /* V4I_RESTORE_ */
+  uint32_t reserved0;
 } v4i_session_options;
 
 typedef struct v4i_session_info {
