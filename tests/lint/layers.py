@@ -25,7 +25,7 @@ MAY_INCLUDE = {  # folder -> folders it may name in #include "...", besides itse
     # A backend's folder: the only one of lib that knows kernels.
     "lib/forward/cpu": {"lib/forward", "lib/kv", "lib/experts", "lib/engram", "lib/store", "lib/model",
                         "kernels"} | LOW,
-    "lib/forward/cuda": {"lib/forward", "lib/kv", "lib/experts", "lib/engram", "lib/store", "lib/model",
+    "lib/forward/cuda": {"lib/forward", "lib/forward/cpu", "lib/kv", "lib/experts", "lib/engram", "lib/store", "lib/model",
                          "kernels"} | LOW,
     "lib/sampling": {"lib/tokenizer", "lib/base"},
     "lib/session": {"lib/forward", "lib/forward/cpu", "lib/forward/cuda", "lib/sampling", "lib/tokenizer", "lib/media", "lib/kv", "lib/experts",

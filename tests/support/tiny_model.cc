@@ -20,22 +20,30 @@ namespace v4i::test {
 
 namespace fs = std::filesystem;
 
-std::string python() { return V4I_PYTHON; }
+std::string from_environment(const char* name, const char* otherwise) {
+  const char* value = std::getenv(name);
+  return value != nullptr && *value != '\0' ? value : otherwise;
+}
+
+std::string source_dir() { return from_environment("V4INFER_TEST_SOURCE_DIR", V4I_SOURCE_DIR); }
+std::string python() { return from_environment("V4INFER_TEST_PYTHON", V4I_PYTHON); }
 
 namespace {
 
+std::string fixtures() { return from_environment("V4INFER_TEST_FIXTURES", V4I_FIXTURE_DIR); }
+
 // `kind`: the script's last argument, empty for the model with an MTP block.
 std::string make(int seed, int tokens, const std::string& kind) {
-  const std::string script = std::string(V4I_SOURCE_DIR) + "/tests/oracle/make_tiny_v4.py";
+  const std::string script = source_dir() + "/tests/oracle/make_tiny_v4.py";
   const std::string text = read_file(script);
   // The script's checksum is in the name: a changed script makes new models.
   const std::string name =
       fmt::format("tiny-{}-{}-{}-{:08x}", seed, tokens, kind.empty() ? "mtp" : kind,
                   checksum64(text.data(), text.size()) & 0xffffffffu);
-  const fs::path folder = fs::path(V4I_FIXTURE_DIR) / name;
+  const fs::path folder = fs::path(fixtures()) / name;
   if (fs::exists(folder)) return folder.string();
   // Made beside its place and renamed, because test programs run side by side.
-  const fs::path part = fs::path(V4I_FIXTURE_DIR) / fmt::format("{}.part{}", name, ::getpid());
+  const fs::path part = fs::path(fixtures()) / fmt::format("{}.part{}", name, ::getpid());
   fs::create_directories(part);
   const std::string command =
       fmt::format("'{}' '{}' '{}' {} {} {} > '{}'", python(), script, part.string(), seed, tokens,
@@ -58,8 +66,8 @@ std::string make_tiny(int seed, int tokens, bool dspark) {
 std::string make_tiny_pro(int seed, int tokens) { return make(seed, tokens, "pro"); }
 
 TempDir::TempDir() {
-  fs::create_directories(V4I_FIXTURE_DIR);
-  path_ = std::string(V4I_FIXTURE_DIR) + "/temp-XXXXXX";
+  fs::create_directories(fixtures());
+  path_ = fixtures() + "/temp-XXXXXX";
   if (::mkdtemp(path_.data()) == nullptr) throw std::runtime_error("cannot make " + path_);
 }
 

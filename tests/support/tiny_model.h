@@ -19,6 +19,12 @@ std::string make_tiny(int seed, int tokens = 300, bool dspark = false);
 // 128 heads in 16 groups, 384 experts of which 6 run, one MTP block; width 64.
 std::string make_tiny_pro(int seed, int tokens = 160);
 
+// What the environment says, or what was said when the tests were built.  For tests that run where
+// they were not built: V4INFER_TEST_SOURCE_DIR (the repository), V4INFER_TEST_FIXTURES (a folder to
+// write to), V4INFER_TEST_PYTHON, V4INFER_TEST_CUDA_LIBRARY.
+std::string from_environment(const char* name, const char* otherwise);
+std::string source_dir();  // the repository
+
 // The Python with numpy that `make_tiny` and the oracle comparisons run.
 std::string python();
 
