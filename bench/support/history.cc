@@ -47,11 +47,18 @@ std::vector<std::byte> pool(std::size_t bytes, Make&& make) {
   return out;
 }
 
+// Block by block: rows may lie on a device.
 void fill_rows(kv::State& state, int layer, kv::RowKind kind, std::int64_t rows, Random& random,
                const std::vector<std::byte>& from) {
   const std::size_t bytes = from.size() / kRows;
-  for (std::int64_t r = 0; r < rows; ++r)
-    std::memcpy(state.new_row(layer, kind, r), from.data() + random() % kRows * bytes, bytes);
+  const std::int64_t per_block = state.layout().rows_per_block;
+  std::vector<std::byte> block(bytes * static_cast<std::size_t>(per_block));
+  for (std::int64_t first = 0; first < rows; first += per_block) {
+    const auto n = static_cast<std::size_t>(std::min(per_block, rows - first));
+    for (std::size_t r = 0; r < n; ++r)
+      std::memcpy(block.data() + r * bytes, from.data() + random() % kRows * bytes, bytes);
+    state.cache().memory().upload(state.new_row(layer, kind, first), block.data(), n * bytes);
+  }
 }
 
 }  // namespace
@@ -59,6 +66,7 @@ void fill_rows(kv::State& state, int layer, kv::RowKind kind, std::int64_t rows,
 void make_history(kv::State& state, std::int64_t length, std::int64_t vocab, std::uint64_t seed) {
   Random random(seed);
   const kv::Layout& layout = state.layout();
+  store::Memory& memory = state.cache().memory();
   const auto rows = pool(layout.main_row.bytes(),
                          [&](std::byte* out) { random_row(random, layout.main_row, out); });
   const auto keys =
@@ -68,14 +76,17 @@ void make_history(kv::State& state, std::int64_t length, std::int64_t vocab, std
     const kv::LayerLayout& layer = layout.layers[static_cast<std::size_t>(l)];
     for (std::int64_t at = std::max<std::int64_t>(0, length - layout.window_slots); at < length;
          ++at)
-      std::memcpy(state.new_window_row(l, at),
-                  rows.data() + random() % kRows * layout.window_row.bytes(),
-                  layout.window_row.bytes());
+      memory.upload(state.new_window_row(l, at),
+                    rows.data() + random() % kRows * layout.window_row.bytes(),
+                    layout.window_row.bytes());
     if (layer.ratio == 0) continue;
     for (std::int64_t at = std::max<std::int64_t>(0, length - layer.partial_slots); at < length;
-         ++at)
-      random_floats(random, reinterpret_cast<std::byte*>(state.new_partial(l, at)),
-                    layer.partial_floats() * sizeof(float));
+         ++at) {
+      std::vector<std::byte> floats(layer.partial_floats() * sizeof(float));
+      random_floats(random, floats.data(), floats.size());
+      memory.upload(reinterpret_cast<std::byte*>(state.new_partial(l, at)), floats.data(),
+                    floats.size());
+    }
     fill_rows(state, l, kv::RowKind::kMain, length / layer.ratio, random, rows);
     if (layer.index_keys)
       fill_rows(state, l, kv::RowKind::kIndex, length / layer.ratio, random, keys);
