@@ -98,8 +98,10 @@ do_text() { # the small model's answers
 
 # ---- compute-sanitizer
 sanitize() { # TOOL, then the program
+  local -a options=(--tool "$1" --error-exitcode 9)
   # A kernel's name is looked for in every image: those that have it not answer with an API error.
-  V4I_CUDA_SCHEDULES=1 compute-sanitizer --tool "$1" --report-api-errors no --error-exitcode 9 "${@:2}"
+  [ "$1" = memcheck ] && options+=(--report-api-errors no)
+  V4I_CUDA_SCHEDULES=1 compute-sanitizer "${options[@]}" "${@:2}"
 }
 memcheck() {
   if [ "$1" = model ]; then

@@ -1,10 +1,10 @@
 """Registers, spills, occupancy and the instructions that matter of every compiled kernel.
 
-usage: resources.py [--cuobjdump PATH] [--check] [--into PAGE] FATBIN...
+usage: resources.py [--cuobjdump PATH] [--check] [--write FILE] FATBIN...
        resources.py --self-test
 
-Reads what `cmake --preset cuda` compiled (build/cuda/cuda/*.fatbin) and prints a table in markdown;
---into puts it between the two comment lines of a page that name this script.  --check exits 1 where
+Reads what `cmake --preset cuda` compiled (build/cuda/cuda/*.fatbin) and prints a table in markdown,
+or writes it to a file.  --check exits 1 where
   a kernel for sm_90 or sm_120 uses local memory (spills),
   a kernel for few tokens has no 128-bit loads from global memory,
   a kernel that should use tensor cores has no HMMA.
@@ -121,17 +121,6 @@ def table(kernels):
               f"{one.loads}, {one.copies}, {one.shared_loads} | {one.hmma} |"
 
 
-def put_into(page, lines):
-    with open(page, encoding="ascii") as f:
-        text = f.read()
-    begin, end = "<!-- begin: kernels/cuda/resources.py -->\n", "<!-- end: kernels/cuda/resources.py -->\n"
-    if begin not in text or end not in text:
-        sys.exit(f"{page} lacks the lines {begin.strip()} and {end.strip()}")
-    before, after = text[:text.index(begin) + len(begin)], text[text.index(end):]
-    with open(page, "w", encoding="ascii") as f:
-        f.write(before + "\n".join(lines) + "\n" + after)
-
-
 def self_test():
     usage = ("Resource usage:\n Common:\n  GLOBAL:0\n Function v4i_products_few:\n"
              "  REG:{} STACK:{} SHARED:1024 LOCAL:0 CONSTANT[0]:424 TEXTURE:0\n")
@@ -176,16 +165,17 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--cuobjdump")
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--into", metavar="PAGE")
+    parser.add_argument("--write", metavar="FILE")
     parser.add_argument("fatbins", nargs="+", metavar="FATBIN")
     options = parser.parse_args()
     cuobjdump = find_cuobjdump(options.cuobjdump)
     kernels = [k for fatbin in sorted(options.fatbins) for k in read(cuobjdump, fatbin)]
-    lines = list(table(kernels))
-    if options.into:
-        put_into(options.into, lines)
+    text = "\n".join(table(kernels))
+    if options.write:
+        with open(options.write, "w", encoding="ascii") as f:
+            f.write(text + "\n")
     elif not options.check:
-        print("\n".join(lines))
+        print(text)
     if not options.check:
         return 0
     bad = list(problems(kernels))

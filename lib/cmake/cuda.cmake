@@ -116,7 +116,8 @@ else()
   install(TARGETS v4infer_cuda DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
 
-# cmake --build ... --target cuda_resources: registers, spills and instructions, checked.
+# cmake --build ... --target cuda_resources: registers, spills and instructions, checked and written
+# to cuda/resources.md.
 find_package(Python3 QUIET COMPONENTS Interpreter)
 file(REAL_PATH ${V4I_NVCC} cuda_bin)
 cmake_path(GET cuda_bin PARENT_PATH cuda_bin)
@@ -125,12 +126,14 @@ if(V4I_CUOBJDUMP AND Python3_FOUND)
   set(stamp ${PROJECT_BINARY_DIR}/cuda/resources.stamp)
   set(script ${PROJECT_SOURCE_DIR}/kernels/cuda/resources.py)
   add_custom_command(OUTPUT ${stamp}
-    COMMAND ${Python3_EXECUTABLE} ${script} --cuobjdump ${V4I_CUOBJDUMP} --check ${cuda_binaries}
+    COMMAND ${Python3_EXECUTABLE} ${script} --cuobjdump ${V4I_CUOBJDUMP} --check
+            --write ${PROJECT_BINARY_DIR}/cuda/resources.md ${cuda_binaries}
     COMMAND ${CMAKE_COMMAND} -E touch ${stamp}
+    BYPRODUCTS ${PROJECT_BINARY_DIR}/cuda/resources.md
     DEPENDS ${cuda_binaries} ${script} VERBATIM COMMENT "registers, spills and instructions of the kernels")
   add_custom_target(cuda_resources DEPENDS ${stamp})
 else()
-  add_custom_target(cuda_resources COMMAND ${CMAKE_COMMAND} -E echo
-    "cuda: registers and spills are not checked: there is no cuobjdump (a part of the CUDA toolkit)")
+  add_custom_target(cuda_resources VERBATIM COMMAND ${CMAKE_COMMAND} -E echo
+    "cuda: registers and spills are not checked, as there is no cuobjdump, a part of the CUDA toolkit")
 endif()
 add_dependencies(cuda_resources v4infer_cuda)

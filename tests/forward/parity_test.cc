@@ -26,7 +26,7 @@ std::size_t argmax(const float* x, std::size_t n) {
 }  // namespace
 
 TEST_CASE("exact logits are within 1e-4 of the oracle at every position", "[forward][parity]") {
-  for (int seed = 0; seed < 5; ++seed) {
+  for (int seed = 0; seed < test::seeds(5); ++seed) {
     const test::Golden golden(seed);
     const auto ids = test::read_ids(golden.model());
     const auto want = golden.read("exact_logits");

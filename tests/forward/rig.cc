@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -79,6 +80,11 @@ std::vector<forward::Numerics> modes(const char* kernels) {
   if (kernels::select_kernels(kernels)->linear_int8 != nullptr)
     all.push_back(forward::Numerics::kFast);
   return all;
+}
+
+int seeds(int all) {
+  const char* wanted = std::getenv("V4I_TEST_SEEDS");
+  return wanted == nullptr ? all : std::clamp(std::atoi(wanted), 1, all);
 }
 
 std::vector<std::int32_t> read_ids(const std::string& model_path) {

@@ -33,6 +33,8 @@ struct Rig {
 std::vector<const char*> kernel_names();  // of the tables that run here
 // What a table computes, the best one when none is named: not every one has int8 products.
 std::vector<forward::Numerics> modes(const char* kernels = nullptr);
+// Tiny models that a test goes through: `all`, or as many as V4I_TEST_SEEDS says.
+int seeds(int all);
 std::vector<std::int32_t> read_ids(const std::string& model_path);
 
 // The oracle's results for a tiny model, see tests/oracle/forward_goldens.py; computed

@@ -1,6 +1,9 @@
 // Bit for bit: whatever happens to a session on the way, its logits are those of the
 // uninterrupted one.  300 tokens pass every boundary of the tiny models: ratios 4 and
 // 128, windows of 16, blocks of 64 rows.
+#include <algorithm>
+#include <cstdlib>
+
 #include "tests/session/fixture.h"
 #include "tests/support/catch.h"
 
@@ -21,9 +24,21 @@ constexpr std::size_t kStride = 5;
 constexpr std::size_t kStride = 1;
 #endif
 
+// V4I_TEST_STRIDE: every so many positions, where each takes seconds.
+std::size_t stride() {
+  static const char* wanted = std::getenv("V4I_TEST_STRIDE");
+  return wanted == nullptr ? kStride : std::max<std::size_t>(1, std::strtoul(wanted, nullptr, 10));
+}
+
 // How many tokens are taken back: mostly within the rollback margin of 16, where
 // nothing is computed again; now and then more, where all is.
 std::size_t detour(std::size_t p) { return p % 40 == 7 ? 17 + p % 9 : 1 + p % 16; }
+
+// And there in native numerics alone.
+std::vector<forward::Numerics> walked() {
+  if (stride() > kStride) return {forward::Numerics::kNative};
+  return {std::begin(kBoth), std::end(kBoth)};
+}
 
 struct Walk {  // a session that is taken from token to token, and what must come out
   explicit Walk(forward::Numerics numerics)
@@ -54,9 +69,9 @@ struct Walk {  // a session that is taken from token to token, and what must com
 };
 
 TEST_CASE("save, restore, continue equals uninterrupted at every position") {
-  for (const auto numerics : kBoth) {
+  for (const auto numerics : walked()) {
     Walk w(numerics);
-    for (std::size_t p = 1; p <= kTokens; p += kStride) {
+    for (std::size_t p = 1; p <= kTokens; p += stride()) {
       INFO("position " << p);
       REQUIRE(w.step_to(p));
       const auto copy = restore(w.context, save(*w.session));
@@ -84,10 +99,10 @@ TEST_CASE("a session saved with pending tokens computes them after it is restore
 }
 
 TEST_CASE("a fork continues like its origin, which does not notice, at every position") {
-  for (const auto numerics : kBoth) {
+  for (const auto numerics : walked()) {
     Walk w(numerics);
     const Ids other = make_ids(kTokens, 99);
-    for (std::size_t p = 1; p <= kTokens; p += kStride) {
+    for (std::size_t p = 1; p <= kTokens; p += stride()) {
       INFO("position " << p);
       REQUIRE(w.step_to(p));
       const auto copy = w.session->fork(), noise = w.session->fork();
@@ -99,11 +114,11 @@ TEST_CASE("a fork continues like its origin, which does not notice, at every pos
 }
 
 TEST_CASE("rewind to every position leaves no trace of what was taken back") {
-  for (const auto numerics : kBoth) {
+  for (const auto numerics : walked()) {
     Walk w(numerics);
     const Ids other = make_ids(kTokens, 98);
-    const std::size_t stride = numerics == forward::Numerics::kNative ? kStride : 2 * kStride;
-    for (std::size_t p = 1; p <= kTokens; p += stride) {
+    const std::size_t step = numerics == forward::Numerics::kNative ? stride() : 2 * stride();
+    for (std::size_t p = 1; p <= kTokens; p += step) {
       INFO("position " << p);
       REQUIRE(w.step_to(p));
       const auto copy = w.session->fork();
@@ -130,9 +145,9 @@ TEST_CASE("deep rewinds, one after the other, compute the same bits again") {
 }
 
 TEST_CASE("sync keeps the longest prefix and computes the rest, at every position") {
-  for (const auto numerics : kBoth) {
+  for (const auto numerics : walked()) {
     Walk w(numerics);
-    for (std::size_t p = 1; p < kTokens; p += kStride) {
+    for (std::size_t p = 1; p < kTokens; p += stride()) {
       INFO("position " << p);
       Ids other(w.ids.begin(), w.ids.begin() + static_cast<std::ptrdiff_t>(p));
       for (const auto t : make_ids(detour(p), p)) other.push_back(t);
