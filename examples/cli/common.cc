@@ -18,10 +18,16 @@ void add_model_args(CLI::App& command, ModelArgs& a) {
       ->check(CLI::IsMember({"native", "exact", "fast"}));
   command.add_option("--threads", a.threads, "compute threads; 0 = physical cores")
       ->check(CLI::Range(0, 1024));
-  command.add_option("--isa", a.isa, "instruction set: scalar, avx2, avx512; default the best");
+  command.add_option("--isa", a.isa,
+                     "instruction set of the CPU: scalar, avx2, avx512; default the best");
+  command.add_option("--backend", a.backend, "cpu, or cuda:0 for the first NVIDIA GPU; default cpu");
   command
       .add_option("--memory", a.memory,
                   "cap of the memory used besides the model's files, e.g. 4GiB")
+      ->transform(CLI::AsSizeValue(false));
+  command
+      .add_option("--device-memory", a.device_memory,
+                  "cap of the GPU's memory used, e.g. 20GiB; experts beyond it run on the CPU")
       ->transform(CLI::AsSizeValue(false));
   command.add_option("--context", a.context, "context size to plan for, in tokens");
   command.add_flag("--verify", a.verify, "read and check every tensor before starting");
@@ -46,9 +52,11 @@ Opened open_model(const ModelArgs& a) {
   const auto start = std::chrono::steady_clock::now();
   auto budget = v4infer::init<v4i_memory_budget>();
   budget.host_bytes = a.memory;
+  budget.device_bytes = a.device_memory;
   v4i_engine_options engine = v4infer::Engine::options();
   engine.thread_count = a.threads;
   engine.force_isa = a.isa.empty() ? nullptr : a.isa.c_str();
+  engine.backend = a.backend.empty() ? nullptr : a.backend.c_str();
   engine.budget = &budget;
   engine.log = print_log;
   engine.log_level = a.verbose ? V4I_LOG_DEBUG : V4I_LOG_WARN;

@@ -35,9 +35,9 @@ T take(v4infer::Result<T> r) {
 struct ModelArgs {
   std::string path;
   std::string mode = "native";
-  std::string isa;
+  std::string isa, backend;
   int threads = 0;
-  std::uint64_t memory = 0;
+  std::uint64_t memory = 0, device_memory = 0;
   std::uint32_t context = 0;
   bool verify = false;
   bool verbose = false;

@@ -6,6 +6,7 @@ usage: resources.py [--cuobjdump PATH] [--check] [--write FILE] FATBIN...
 Reads what `cmake --preset cuda` compiled (build/cuda/cuda/*.fatbin) and prints a table in markdown,
 or writes it to a file.  --check exits 1 where
   a kernel for sm_90 or sm_120 uses local memory (spills),
+  a kernel has shared memory of its own (all of it is dynamic: sizes are in NAME.h),
   a kernel for few tokens has no 128-bit loads from global memory,
   a kernel that should use tensor cores has no HMMA.
 Needs cuobjdump and nvdisasm: of the toolkit or, without it, from PyPI (nvidia-cuda-cuobjdump,
@@ -97,6 +98,8 @@ def problems(kernels):
         where = f"{k.file}: {k.name} for {k.target}"
         if k.target in NO_SPILLS and (k.local or k.stack):
             yield f"{where} uses local memory: {k.stack} bytes of stack, {k.local} loads and stores"
+        if k.shared:
+            yield f"{where} has {k.shared} bytes of shared memory that is not dynamic"
         if WIDE_LOADS.match(k.name) and not k.loads:
             yield f"{where} has no 128-bit loads from global memory"
         if TENSOR.match(k.name) and not k.hmma:
@@ -108,7 +111,7 @@ def problems(kernels):
 def table(kernels):
     """One line per kernel: what differs by target in the order of LIMITS, the rest of sm_90."""
     targets = " ".join(t[3:] for t in LIMITS)
-    yield f"| kernel | file | threads | registers: {targets} | blocks: {targets} | local memory | " \
+    yield f"| kernel | file | threads | registers: {targets} | blocks by registers: {targets} | local memory | " \
           "16-byte loads: global, cp.async, shared | HMMA |"
     yield "|---|---|---|---|---|---|---|---|"
     for name in sorted({k.name for k in kernels}):
@@ -123,14 +126,14 @@ def table(kernels):
 
 def self_test():
     usage = ("Resource usage:\n Common:\n  GLOBAL:0\n Function v4i_products_few:\n"
-             "  REG:{} STACK:{} SHARED:1024 LOCAL:0 CONSTANT[0]:424 TEXTURE:0\n")
+             "  REG:{} STACK:{} SHARED:{} LOCAL:0 CONSTANT[0]:424 TEXTURE:0\n")
     line = "        /*0010*/              {} R1, [R2] ;          /* 0x00 */\n"
     elf = ".nv.info.v4i_products_few\n\tAttribute:\tEIATTR_MAX_THREADS\n\tFormat:\tEIFMT_SVAL\n\tValue:\t0x100 0x1 0x1\n"
     good = ["LDG.E.NA.128.CONSTANT", "@!P0 HMMA.16816.F32.BF16", "{ LDS.128", "LDGSTS.E.BYPASS.128"]
 
-    def kernel(instructions, registers=128, stack=0):
+    def kernel(instructions, registers=128, stack=0, shared=1024):
         sass = "\t\tFunction : v4i_products_few\n" + "".join(line.format(i) for i in instructions)
-        return parse("sm_90", "x.cu", usage.format(registers, stack), sass, elf)
+        return parse("sm_90", "x.cu", usage.format(registers, stack, shared), sass, elf)
 
     k = kernel(good)[0]
     wrong = []
@@ -141,6 +144,7 @@ def self_test():
     if list(problems([k])):
         wrong.append("a good kernel is refused")
     for name, bad in (("no wide load", kernel(good[1:])), ("no HMMA", kernel(good[:1])), ("nothing", []),
+                      ("static shared memory", kernel(good, shared=1040)),
                       ("a spill", kernel(good + ["STL.64"])), ("a stack", kernel(good, stack=8))):
         if not list(problems(bad)):
             wrong.append(f"not seen: {name}")

@@ -31,7 +31,7 @@ compiled=$(grep -c 'nvcc .*\.cu:' "$log")
 targets=$(sed -nE 's/.*\.cu: sm ([0-9 ]+)$/\1/p' "$log" | tail -n 1)
 run cmake --build $build --target cuda_resources
 if [ "$compiled" -gt 0 ]; then
-  echo "cuda: compiled $compiled files of kernels for sm ${targets}in $SECONDS s"
+  echo "cuda: compiled $compiled files of kernels for sm $targets in $SECONDS s"
 else
   echo "cuda: kernels are compiled for all targets; nothing has changed"
 fi

@@ -33,6 +33,7 @@ def test_failures(folder, command):
     path = cli.tiny_model(folder, 1, tokenizer=False)
     command.refused('tokenizer.json', 'run', path, '--prompt', 'x')
     command.refused('mmx', 'inspect', path, '--isa', 'mmx')
+    command.refused('backend "metal"', 'inspect', path, '--backend', 'metal')
     command.refused('budget', 'inspect', path, '--memory', '1KB')
     with open(os.path.join(path, 'config.json'), 'w') as f:
         f.write('{')
