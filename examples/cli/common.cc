@@ -20,7 +20,8 @@ void add_model_args(CLI::App& command, ModelArgs& a) {
       ->check(CLI::Range(0, 1024));
   command.add_option("--isa", a.isa,
                      "instruction set of the CPU: scalar, avx2, avx512; default the best");
-  command.add_option("--backend", a.backend, "cpu, or cuda:0 for the first NVIDIA GPU; default cpu");
+  command.add_option("--backend", a.backend,
+                     "cpu, or cuda:0 for the first NVIDIA GPU; default cpu");
   command
       .add_option("--memory", a.memory,
                   "cap of the memory used besides the model's files, e.g. 4GiB")
