@@ -21,11 +21,11 @@ import sys
 
 NO_SPILLS = ("sm_90", "sm_120")
 WIDE_LOADS = re.compile(r"v4i_(products|experts)_few\d*$")
-TENSOR = re.compile(r"v4i_(products|experts|attention)_(few|many)\d*$|v4i_index_scores$")
+TENSOR = re.compile(r"v4i_(products|experts|attention)_(few|many|split)\d*(_\w+)?$|v4i_index_scores$")
 # Of a multiprocessor: threads, blocks.  All have 65536 registers.
 LIMITS = {"sm_80": (2048, 32), "sm_86": (1536, 16), "sm_89": (1536, 24), "sm_90": (2048, 32),
           "sm_100": (2048, 32), "sm_120": (1536, 24)}
-INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:\{\s*)?(?:@!?\w+\s+)?([A-Z][A-Z0-9_.]*)", re.M)
+INSTRUCTION = re.compile(r"^ {8}/\*[0-9a-f]{4,}\*/ +(?:\{ *)?(?:@!?\w+ +)?([A-Z][A-Z0-9_.]*)", re.M)
 
 
 class Kernel:
@@ -76,7 +76,7 @@ def parse(target, file, usage, sass, elf):
         # From sm_90 on the 1024 bytes that the system has in every block are among them.
         reserved = 1024 if int(target[3:]) >= 90 else 0
         k.shared = int(found["SHARED"]) - reserved
-    for name, text in by_function(sass, r"^\s+Function : (\w+)$"):
+    for name, text in by_function(sass, r"^\t*Function : (\w+)$"):
         for instruction in INSTRUCTION.findall(text):
             kernels[name].count(instruction)
     for name, text in by_function(elf, r"^\.nv\.info\.(\w+)$"):

@@ -91,7 +91,7 @@ std::uint64_t pages(int name) {
 
 // The backend's device, if it has one, then the CPU.
 std::size_t device_count(const EngineState& engine) {
-  return engine.engine->backend().device() ? 2 : 1;
+  return engine.engine->backend().has_device() ? 2 : 1;
 }
 
 template <std::size_t N>
@@ -204,7 +204,7 @@ v4i_status v4i_engine_set_budget(v4i_engine* e, const v4i_memory_budget* b, v4i_
     Budget& budget = engine.engine->budget();
     budget.set_cap(cap);
     budget.set_cap(cap_of(wanted.pinned_bytes), Place::kPinned);
-    budget.set_cap(cap_of(wanted.device_bytes), Place::kDevice);
+    if (wanted.device_bytes != 0) budget.set_cap(wanted.device_bytes, Place::kDevice);
     if (budget.used() > cap)
       engine.log.add(V4I_LOG_WARN, "engine",
                      fmt::format("budget of {} bytes is below the {} in use: nothing new is "

@@ -30,7 +30,8 @@ class Backend {
   virtual const char* name() const = 0;  // "cpu"
   // What computes here, for people: "avx2", "sm_90".
   virtual const std::string& identity() const = 0;
-  // Its device, as it is now; nothing where the CPU does it all.
+  virtual bool has_device() const noexcept { return false; }
+  // Its device, as it is now (a lost one has no free memory); nothing where the CPU does it all.
   virtual std::optional<DeviceInfo> device() const { return {}; }
   // Where its executors keep KV rows.
   virtual const std::shared_ptr<store::Memory>& memory() const = 0;

@@ -2,6 +2,7 @@
 #include "lib/session/context.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "lib/base/error.h"
@@ -69,7 +70,12 @@ Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
   forward_options.numerics = options.numerics;
   forward_options.max_tokens = options.max_batch_tokens;
   forward_options.rows_per_block = options.rows_per_block;
-  forward_ = std::make_unique<forward::Forward>(model_, engine_->backend(), forward_options);
+  {
+    // Weights on their way to a device are checked by the pool, which does one thing at a time.
+    std::optional<Turn> turn;
+    if (engine_->backend().has_device()) turn.emplace(engine_->compute_lock(), nullptr);
+    forward_ = std::make_unique<forward::Forward>(model_, engine_->backend(), forward_options);
+  }
   layout_ = std::make_shared<const kv::Layout>(forward_->layout());
   const std::int64_t most = model_->config().max_positions;
   context_max_ = options.context_hint == 0 ? most : std::min(most, options.context_hint);

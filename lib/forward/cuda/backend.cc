@@ -30,11 +30,18 @@ CudaBackend::CudaBackend(std::shared_ptr<const Library> library, int number, con
       pool_(pool),
       budget_(budget),
       memory_(std::make_shared<DeviceMemory>(device_, budget)),
-      as_memory_(memory_) {}
+      as_memory_(memory_) {
+  budget.set_cap(cap_of(budget, *device_), Place::kDevice);
+}
 
 std::optional<DeviceInfo> CudaBackend::device() const {
   const v4i_cuda_info& i = device_->info();
-  return DeviceInfo{i.name, i.target, i.memory, device_->free_bytes()};
+  std::uint64_t free = 0;
+  try {
+    free = device_->free_bytes();
+  } catch (const Error&) {  // lost
+  }
+  return DeviceInfo{i.name, i.target, i.memory, free};
 }
 
 // How many experts of each layer.  An eighth of the memory is left to KV rows.  It depends on the
@@ -50,7 +57,8 @@ std::int32_t CudaBackend::experts_that_fit(const model::Model& m, const Options&
   if (used + fixed + layout.fixed_bytes > cap)
     fail(Code::kNoMemory,
          "{}: everything but the experts takes {} bytes of {} on the device, beside {} in use; "
-         "raise device_bytes, lower max_batch_tokens, or use backend \"cpu\"",
+         "raise device_bytes as far as the card allows, release sessions and models, lower "
+         "max_batch_tokens, or use backend \"cpu\"",
          m.path(), fixed, cap, used);
   return DeviceExperts::fit(m, taken < cap ? cap - taken : 0);
 }
@@ -62,6 +70,11 @@ std::unique_ptr<Executor> CudaBackend::open(std::shared_ptr<const model::Model> 
   if (options.numerics == Numerics::kFast)
     fail(Code::kUnsupported,
          "{}: numerics fast is not there on CUDA yet; native uses its tensor cores", model->path());
+  constexpr int kMostTokens = 32768;  // blocks of a launch are counted by 16 bits in one direction
+  if (options.max_tokens > kMostTokens)
+    fail(Code::kUnsupported, "{}: max_batch_tokens is {}, on CUDA at most {}", model->path(),
+         options.max_tokens, kMostTokens);
+  memory_->drop_kept();
   const std::int32_t here = experts_that_fit(*model, options);
   return std::make_unique<CudaExecutor>(Machine{device_, memory_, kernels_, pool_, budget_},
                                         std::move(model), std::move(experts), options, here);

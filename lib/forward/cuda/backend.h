@@ -27,6 +27,7 @@ class CudaBackend final : public Backend {
   const char* name() const override { return "cuda"; }
   const std::string& identity() const override { return identity_; }  // "sm_90"
   const std::shared_ptr<store::Memory>& memory() const override { return as_memory_; }
+  bool has_device() const noexcept override { return true; }
   std::optional<DeviceInfo> device() const override;
   std::unique_ptr<Executor> open(std::shared_ptr<const model::Model> model,
                                  std::shared_ptr<experts::Experts> experts,

@@ -90,14 +90,14 @@ ExpertPlace DeviceExperts::place(const model::Expert& e, Layer* layer, Upload& u
   ExpertPlace p{};
   int i = 0;
   model::for_each_linear(e, [&](const Weight& w) {
-    const kernels::cuda::Matrix m = upload.matrix_at(w, to);
     kernels::cuda::Matrix& shape = i < 2 ? layer->up : layer->down;
+    if (shape.rows != 0 && !same_form(w, shape))
+      fail(Code::kUnsupported, "experts of one layer in different formats are not supported");
+    const kernels::cuda::Matrix m = upload.matrix_at(w, to);
     if (shape.rows == 0) {
       shape = m;
       shape.data = shape.scale = nullptr;
     }
-    if (!same_form(w, shape))
-      fail(Code::kUnsupported, "experts of one layer in different formats are not supported");
     p.data[i] = m.data;
     p.scale[i] = m.scale;
     to += aligned(Upload::matrix_bytes(w));

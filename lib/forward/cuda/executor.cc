@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "kernels/cuda/norm.h"
 #include "kernels/formats.h"
@@ -75,8 +76,7 @@ std::size_t CudaExecutor::streams_width() const {
   return static_cast<std::size_t>(model_->config().hc_mult * model_->config().width);
 }
 
-// True when a graph that was captured earlier cannot be used any more.
-bool CudaExecutor::start(const Batch& batch, Profile* profile) {
+void CudaExecutor::start(const Batch& batch, Profile* profile) {
   all_ = pass_.batch = &batch;
   pass_.profile = profile;
   pass_.layout = &batch.items()[0].state->layout();
@@ -87,13 +87,16 @@ bool CudaExecutor::start(const Batch& batch, Profile* profile) {
   head_count_ = 0;
   pending_.clear();
   if (profile != nullptr) profile->begin(0);
-  const bool moved = data_.begin(batch, *pass_.layout);
+  try {
+    if (data_.begin(batch, *pass_.layout)) graphs_.clear();  // they have the old addresses
+  } catch (...) {
+    graphs_.clear();
+    throw;
+  }
   pass_.tokens = data_.tokens();
-  return moved;
 }
 
-void CudaExecutor::choose_mode(const Batch& batch, bool moved) {
-  if (moved) graphs_.clear();
+void CudaExecutor::choose_mode(const Batch& batch) {
   key_ = {data_.shape(), 0};
   bool fits = batch.n() <= kGraphTokens && host_experts_ == nullptr && pass_.profile == nullptr &&
               !batch.items()[0].state->cache().has_store();
@@ -151,12 +154,11 @@ void CudaExecutor::send() {
 }
 
 void CudaExecutor::begin(const Batch& batch, const float* streams, Profile* profile) {
-  const bool moved = start(batch, profile);
+  start(batch, profile);
   if (streams == nullptr) {
     gather_embeddings(batch);
-    choose_mode(batch, moved);
+    choose_mode(batch);
   } else {
-    if (moved) graphs_.clear();
     std::fill_n(data_.embedding(0), batch.n() * model_->config().width, 0.0f);
   }
   if (mode_ == Mode::kDirect) send();
@@ -178,7 +180,7 @@ void CudaExecutor::begin(const Batch& batch, const float* streams, Profile* prof
 
 // x_s = e_proj(norm(embedding)) + h_proj(norm(stream s)), one SWA block, own head.
 void CudaExecutor::begin_draft(const Batch& batch, const float* hidden) {
-  if (start(batch, nullptr)) graphs_.clear();
+  start(batch, nullptr);
   gather_embeddings(batch);
   send();
   fill_rope(pass_);
@@ -291,7 +293,9 @@ void CudaExecutor::finish() {
   deliver_logits();
   leases_.clear();
   if (pass_.profile != nullptr)
-    pass_.profile->end({*model_, *all_, *pass_.batch, head_count_, 0, 1});
+    // Idle time is that of the CPU's threads: none is counted here.
+    pass_.profile->end(
+        {*model_, *all_, *pass_.batch, head_count_, std::numeric_limits<std::uint64_t>::max(), 1});
 }
 
 void CudaExecutor::abandon() noexcept {

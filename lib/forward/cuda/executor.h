@@ -57,8 +57,8 @@ class CudaExecutor final : public Executor {
   static constexpr std::int64_t kGraphTokens = 16;
   static constexpr std::size_t kMostGraphs = 8;
 
-  bool start(const Batch& batch, Profile* profile);
-  void choose_mode(const Batch& batch, bool moved);
+  void start(const Batch& batch, Profile* profile);
+  void choose_mode(const Batch& batch);
   void gather_embeddings(const Batch& batch);
   void send();
   void deliver_logits();

@@ -36,13 +36,15 @@ HostExperts::HostExperts(const model::Model& model, experts::Experts& experts,
   cpu_.prepared = prepared_.data();
 }
 
-void HostExperts::run(int layer, const model::Moe& moe, std::int64_t tokens,
-                      const std::int32_t* expert, const float* weight, const float* x, float* out) {
+std::int64_t HostExperts::run(int layer, const model::Moe& moe, std::int64_t tokens,
+                              const std::int32_t* expert, const float* weight, const float* x,
+                              float* out) {
   const cpu::Routed routed = cpu::group_by_expert(
       {tokens, config_.experts_active, config_.experts, expert, weight, first_},
       {begin_.data(), active_.data(), slot_token_.data(), slot_weight_.data()});
   std::fill_n(out, tokens * config_.width, 0.0f);
   cpu::run_experts(cpu_, experts_, {moe, false, layer, routed, x, gate_.data(), out}, nullptr);
+  return static_cast<std::int64_t>(routed.active.size());
 }
 
 }  // namespace v4i::forward::cuda

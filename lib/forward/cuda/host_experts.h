@@ -22,8 +22,9 @@ class HostExperts {
   // out[t, :] = the sum over token t's experts, in rising order, not rounded; experts that the
   // device computes are left out.  `expert`, `weight` [tokens, active], `x` [tokens, width],
   // quantised as the numerics want it.
-  void run(int layer, const model::Moe& moe, std::int64_t tokens, const std::int32_t* expert,
-           const float* weight, const float* x, float* out);
+  // Returns how many different experts that were.
+  std::int64_t run(int layer, const model::Moe& moe, std::int64_t tokens,
+                   const std::int32_t* expert, const float* weight, const float* x, float* out);
 
  private:
   const model::Config& config_;

@@ -19,7 +19,6 @@ void* DeviceMemory::kept(std::size_t bytes) {
   return p;
 }
 
-// Gives all that is kept back to the driver; false when there was nothing.
 bool DeviceMemory::drop_kept() noexcept {
   const std::scoped_lock lock(mutex_);
   bool any = false;

@@ -30,12 +30,13 @@ class DeviceMemory final : public store::Memory {
   void upload(std::byte* to, const void* from, std::size_t bytes) override;
   void download(void* to, const std::byte* from, std::size_t bytes) override;
 
+  // Gives what is kept back to the driver; false when there was nothing.
+  bool drop_kept() noexcept;
   // Later work of `stream` waits for what was asked for here.
   void follow_copies(const Stream& stream);
 
  private:
   void* kept(std::size_t bytes);
-  bool drop_kept() noexcept;
 
   std::shared_ptr<Device> device_;
   Stream stream_;

@@ -101,9 +101,10 @@ void hand_over(const Pass& p, const float* x) {
 // The CPU's experts, while the device computes its own.
 void run_host(const Pass& p, const LayerOf& layer) {
   p.exchange.ready.wait();
-  p.host_experts->run(layer.experts, layer.block.ffn, p.n(), p.exchange.expert.as<std::int32_t>(),
-                      p.exchange.weight.as<float>(), p.exchange.x.as<float>(),
-                      p.exchange.more.as<float>());
+  const std::int64_t active = p.host_experts->run(
+      layer.experts, layer.block.ffn, p.n(), p.exchange.expert.as<std::int32_t>(),
+      p.exchange.weight.as<float>(), p.exchange.x.as<float>(), p.exchange.more.as<float>());
+  if (p.profile != nullptr) p.profile->add_experts(active);
   p.stream.upload(p.w.more.data(), p.exchange.more.host(),
                   static_cast<std::size_t>(p.n() * p.config.width) * sizeof(float));
 }

@@ -66,8 +66,9 @@ bool RunData::begin(const Batch& batch, const kv::Layout& layout) {
     const std::size_t room = end_ + end_ / 4;
     host_bytes_.reset();
     device_bytes_.reset();
-    host_bytes_ = PinnedBuffer(device_, budget_, Use::kScratch, room, "tables of KV blocks");
+    PinnedBuffer host(device_, budget_, Use::kScratch, room, "tables of KV blocks");
     device_bytes_ = DeviceBuffer(device_, budget_, Use::kScratch, room, "tables of KV blocks");
+    host_bytes_ = std::move(host);  // last: its size says what there is
     std::fill_n(host_bytes_.host(), room, std::uint8_t{0});
   }
   auto* tokens = host<kc::Token>(0);
