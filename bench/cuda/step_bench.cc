@@ -35,8 +35,9 @@ double expert_bytes(const model::Model& m) {
   const auto layers = m.weights().layers.size() + m.weights().mtp.size();
   for (std::size_t l = 0; l < layers; ++l)
     for (const model::Expert& e : m.block(static_cast<int>(l)).ffn.experts)
-      for (const Weight* w : {&e.w1, &e.w2, &e.w3})
-        sum += static_cast<double>(w->data_bytes() + w->scale_bytes());
+      model::for_each_linear(e, [&](const Weight& w) {
+        sum += static_cast<double>(w.data_bytes() + w.scale_bytes());
+      });
   return sum;
 }
 

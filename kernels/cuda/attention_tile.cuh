@@ -14,16 +14,6 @@
 
 namespace v4i::kernels::cuda {
 
-// lane(), of which the compiler does not know that it is the same each time: what follows from it
-// is computed where it is used and not kept in registers from one tile to the next.
-V4I_DEVICE int lane_anew() {
-  unsigned l = threadIdx.x;
-#if !defined(V4I_EMULATED)
-  asm volatile("" : "+r"(l));
-#endif
-  return static_cast<int>(l % 32);
-}
-
 constexpr int kSliceUnits = kAttentionSlice / 8;
 
 // Where a unit of 8 channels lies in a packed row.

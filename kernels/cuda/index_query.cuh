@@ -25,17 +25,6 @@ V4I_DEVICE int query_place(int head, int eight) {
 
 V4I_DEVICE int query_weights_place(const IndexShape& s) { return padded_heads(s) * kIndexDim * 2; }
 
-// Like pack_bf16, and what is negative becomes zero.
-V4I_DEVICE uint32_t pack_relu_bf16(float low, float high) {
-#if V4I_EMULATED
-  return pack_bf16(fmaxf(low, 0.0f), fmaxf(high, 0.0f));
-#else
-  uint32_t pair;
-  asm("cvt.rn.relu.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-  return pair;
-#endif
-}
-
 V4I_DEVICE int visible_rows(const IndexShape& s, const Token& token) {
   return static_cast<int>(static_cast<uint32_t>(token.position + 1) /
                           static_cast<uint32_t>(s.ratio));

@@ -4,7 +4,7 @@
 //
 // Sums are float32 in an order that depends on the matrix's columns alone (product.cuh): a token's
 // results have the same bits in v4i_products_few and v4i_products_many, in the products of experts
-// (experts.h), and in any company.
+// (experts.h), and with any other tokens beside it.
 #pragma once
 
 #include <cstddef>

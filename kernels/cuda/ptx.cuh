@@ -9,6 +9,15 @@
 namespace v4i::kernels::cuda {
 
 V4I_DEVICE int lane() { return static_cast<int>(threadIdx.x % 32); }
+// lane(), of which the compiler does not know that it is the same each time: what follows from it
+// is computed where it is used and not kept in registers from one use to the next.
+V4I_DEVICE int lane_anew() {
+  unsigned l = threadIdx.x;
+#if !defined(V4I_EMULATED)
+  asm volatile("" : "+r"(l));
+#endif
+  return static_cast<int>(l % 32);
+}
 V4I_DEVICE int warp() { return static_cast<int>(threadIdx.x / 32); }
 
 // ---- memory
@@ -70,6 +79,17 @@ V4I_DEVICE uint32_t pack_bf16(float low, float high) {
 #else
   uint32_t pair;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#endif
+}
+
+// Like pack_bf16, and what is negative becomes zero.
+V4I_DEVICE uint32_t pack_relu_bf16(float low, float high) {
+#if V4I_EMULATED
+  return pack_bf16(fmaxf(low, 0.0f), fmaxf(high, 0.0f));
+#else
+  uint32_t pair;
+  asm("cvt.rn.relu.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
   return pair;
 #endif
 }
@@ -244,6 +264,19 @@ V4I_DEVICE void named_barrier(int id, int threads V4I_PLACE) {
   emulate::named_barrier(id, threads, place);
 #else
   asm volatile("barrier.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+#endif
+}
+
+// ---- arithmetic
+
+// 1 / x for x that is neither tiny nor huge, to an ulp.  Without the branch of the division, so
+// that four of them overlap: twenty iterations are the longest chain of v4i_streams_collapse.
+V4I_DEVICE float reciprocal(float x) {
+#if V4I_EMULATED
+  return 1.0f / x;
+#else
+  const float r = __fdividef(1.0f, x);
+  return fmaf(r, fmaf(-x, r, 1.0f), r);
 #endif
 }
 

@@ -6,17 +6,6 @@
 
 namespace v4i::kernels::cuda {
 
-// 1 / x for x that is neither tiny nor huge, to an ulp.  Without the branch of the division, so
-// that four of them overlap: twenty iterations are the longest chain of v4i_streams_collapse.
-V4I_DEVICE float reciprocal(float x) {
-#if V4I_EMULATED
-  return 1.0f / x;
-#else
-  const float r = __fdividef(1.0f, x);
-  return fmaf(r, fmaf(-x, r, 1.0f), r);
-#endif
-}
-
 // All lanes get the sum or maximum over the four lanes of a row.
 V4I_DEVICE float row_sum4(float v) {
   v += shuffle_xor(v, 1);

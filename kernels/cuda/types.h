@@ -31,6 +31,20 @@ constexpr std::int64_t matrix_row_bytes(WeightFormat format, std::int64_t cols) 
   return (cols * bits / 8 + 63) / 64 * 64;
 }
 
+// The shape and form of a weight on the device; the pointers are still to be set.
+constexpr Matrix matrix_shape(const Weight& w) {
+  Matrix m;
+  m.row_bytes = matrix_row_bytes(w.format, w.cols);
+  m.format = static_cast<std::int32_t>(w.format);
+  m.rows = static_cast<std::int32_t>(w.rows);
+  m.cols = static_cast<std::int32_t>(w.cols);
+  m.block_rows = w.block_rows;
+  m.block_cols = w.block_cols;
+  if (w.block_cols > 0)
+    m.scale_cols = static_cast<std::int32_t>((w.cols + w.block_cols - 1) / w.block_cols);
+  return m;
+}
+
 // A token of the run.
 struct Token {
   std::int64_t position = 0;  // in its sequence

@@ -47,6 +47,8 @@ class Reclaimer {
 class Budget {
  public:
   static constexpr std::uint64_t kNoCap = ~std::uint64_t{0};
+  // Of a host's wish, in which 0 is no cap.
+  static constexpr std::uint64_t cap_of(std::uint64_t bytes) { return bytes == 0 ? kNoCap : bytes; }
 
   explicit Budget(std::uint64_t host_cap = kNoCap, HostAllocator allocator = {});
 

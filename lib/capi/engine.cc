@@ -38,8 +38,6 @@ HostAllocator adopt_allocator(const v4i_allocator& a, std::shared_ptr<v4i_alloca
   return out;
 }
 
-std::uint64_t cap_of(std::uint64_t bytes) { return bytes == 0 ? Budget::kNoCap : bytes; }
-
 void check_engine_options(const v4i_engine_options& o) {
   refuse_extensions(o.next, "v4i_engine_options");
   check_range(o.thread_count, 0, 1024, "v4i_engine_options.thread_count");
@@ -200,10 +198,10 @@ v4i_status v4i_engine_set_budget(v4i_engine* e, const v4i_memory_budget* b, v4i_
   return guard(err, [&] {
     EngineState& engine = engine_of(e);
     const v4i_memory_budget wanted = read_struct(b, "v4i_memory_budget");
-    const std::uint64_t cap = cap_of(wanted.host_bytes);
+    const std::uint64_t cap = Budget::cap_of(wanted.host_bytes);
     Budget& budget = engine.engine->budget();
     budget.set_cap(cap);
-    budget.set_cap(cap_of(wanted.pinned_bytes), Place::kPinned);
+    budget.set_cap(Budget::cap_of(wanted.pinned_bytes), Place::kPinned);
     if (wanted.device_bytes != 0) budget.set_cap(wanted.device_bytes, Place::kDevice);
     if (budget.used() > cap)
       engine.log.add(V4I_LOG_WARN, "engine",

@@ -18,12 +18,10 @@ constexpr int kMaxBatchTokens = 65536;
 // Changes when the same model, numerics and backend would give other bits.
 constexpr std::uint32_t kIdentityVersion = 1;
 
-std::uint64_t cap_of(std::uint64_t bytes) { return bytes == 0 ? Budget::kNoCap : bytes; }
-
 std::shared_ptr<forward::Backend> backend_of(const EngineOptions& options, ThreadPool& pool,
                                              Budget& budget) {
-  budget.set_cap(cap_of(options.pinned_bytes), Place::kPinned);
-  budget.set_cap(cap_of(options.device_bytes), Place::kDevice);
+  budget.set_cap(Budget::cap_of(options.pinned_bytes), Place::kPinned);
+  budget.set_cap(Budget::cap_of(options.device_bytes), Place::kDevice);
   return options.make_backend ? options.make_backend(options.backend, pool, budget)
                               : make_backend(options.backend, pool, budget);
 }
@@ -47,7 +45,7 @@ Digest identity_of(const Digest& model, forward::Numerics numerics, const std::s
 }  // namespace
 
 Engine::Engine(const EngineOptions& options)
-    : budget_(cap_of(options.host_bytes), options.allocator),
+    : budget_(Budget::cap_of(options.host_bytes), options.allocator),
       pool_(threads_of(options.threads)),
       backend_(backend_of(options, pool_, budget_)) {}
 

@@ -73,7 +73,7 @@ void check_origin(const SavedHeader& h, Context& context) {
     fail(Code::kUnsupported,
          "session was saved with the \"{}\" kernels, this engine uses \"{}\"; their results "
          "differ in the last bits, so create the engine with the saved ones, or restore it by "
-         "recomputing its tokens",
+         "recomputing its tokens (V4I_RESTORE_RECOMPUTE)",
          backend, context.forward().identity());
   if (digest_of(h.identity) != context.identity())
     fail(Code::kUnsupported, "session was saved by a library that computes other bits");

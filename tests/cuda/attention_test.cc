@@ -1,6 +1,6 @@
 // kernels: attention attention_plain
 // Attention over rings, staged rows and blocks of compressed rows against the scalar kernel; few
-// tokens and many, alone and in company: the same bits.
+// tokens and many, alone and in a batch: the same bits.
 #include "kernels/cuda/attention.h"
 
 #include <numeric>

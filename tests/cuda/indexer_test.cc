@@ -292,7 +292,7 @@ TEST_CASE("Scores in float32 agree with the scalar kernel", "[cuda][indexer]") {
   }
 }
 
-TEST_CASE("A token's scores do not depend on its company", "[cuda][indexer]") {
+TEST_CASE("A token's scores do not depend on the other tokens of the launch", "[cuda][indexer]") {
   const unsigned inputs = fresh_seed();
   for (const bool native : {true, false}) {
     const Indexer x(shape_of(128, 8, 64, 20, native), kSpans, 64, inputs);

@@ -189,7 +189,7 @@ TEST_CASE("a token's products have the same bits alone, among few and among many
   }
 }
 
-TEST_CASE("a token's products in float32 have the same bits alone and in company") {
+TEST_CASE("a token's products in float32 have the same bits alone and in a batch") {
   const unsigned seed = fresh();
   for (const Shape& s : {Shape{Format::kFp8, 33, 1100, 128}, Shape{Format::kF32, 9, 700, 0}}) {
     INFO(name(s) << ", seed " << seed);

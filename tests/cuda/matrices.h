@@ -13,17 +13,11 @@ namespace v4i::test {
 // The device's form of a weight: rows padded with zeros, scales as they are.
 struct DeviceMatrix {
   emulate::Buffer<std::uint8_t> data, scale;
-  kernels::cuda::Matrix m{};
+  kernels::cuda::Matrix m;
 
   explicit DeviceMatrix(const RandomWeight& r) : scale(r.scale) {
     const Weight& w = r.w;
-    m.row_bytes = kernels::cuda::matrix_row_bytes(w.format, w.cols);
-    m.format = static_cast<std::int32_t>(w.format);
-    m.rows = static_cast<std::int32_t>(w.rows);
-    m.cols = static_cast<std::int32_t>(w.cols);
-    m.block_rows = w.block_rows;
-    m.block_cols = w.block_cols;
-    m.scale_cols = w.block_cols == 0 ? 0 : (m.cols + w.block_cols - 1) / w.block_cols;
+    m = kernels::cuda::matrix_shape(w);
     const std::size_t row = r.data.size() / static_cast<std::size_t>(w.rows);
     data = emulate::Buffer<std::uint8_t>(static_cast<std::size_t>(w.rows * m.row_bytes), 0);
     for (std::int64_t i = 0; i < w.rows; ++i)

@@ -195,7 +195,7 @@ TEST_CASE("Router: a prompt of V4") {
   try_shape({96, 384, 6, false, true});
 }
 
-TEST_CASE("Router: a token's experts do not depend on its company") {
+TEST_CASE("Router: a token's experts do not depend on the other tokens of the launch") {
   const Router r = random_router({60, 256, 6}, 7);
   Routed all(r.s);
   run(args_of(r, all), 1);

@@ -42,7 +42,7 @@ Tokens alone(const Tokens& t, std::int64_t i) {
   return one;
 }
 
-void try_shape(const Shape& s, std::int64_t company_step) {
+void try_shape(const Shape& s, std::int64_t batch_step) {
   const unsigned seed = fresh_seed();
   INFO(s.n << " tokens, " << s.count << " streams of " << s.width << ", native " << s.native
            << ", inputs of seed " << seed);
@@ -53,7 +53,7 @@ void try_shape(const Shape& s, std::int64_t company_step) {
     run_both(t, w, schedule);
     check_streams(given, t.streams);
     check_tokens(t, w);
-    for (std::int64_t i = 0; i < s.n; i += company_step) {
+    for (std::int64_t i = 0; i < s.n; i += batch_step) {
       Tokens one = alone(given, i);
       run_both(one, w, schedule + 1);
       check_same(t, one, i);

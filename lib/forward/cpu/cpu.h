@@ -6,6 +6,7 @@
 
 #include "kernels/kernels.h"
 #include "lib/base/thread_pool.h"
+#include "lib/forward/batch.h"
 #include "lib/forward/cpu/workspace.h"
 #include "lib/model/model.h"
 
@@ -29,6 +30,11 @@ struct Cpu {
   decltype(kernels::KernelTable::prepare) preparing(const kernels::LinearArgs& a,
                                                     std::int64_t tokens) const;
 };
+
+// ---- head.cc
+// A token's embedding, as float32 [width]: its own, or its id's row of the table, which is not
+// checked here (model::Model::touch_embedding).
+void embed(const model::Model& model, const Token& token, float* x);
 
 // ---- linear.cc
 // All rows of W x for `n` rows of x, results rounded as the numerics do; where they go is open.

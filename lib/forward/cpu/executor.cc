@@ -59,7 +59,7 @@ void CpuExecutor::embed_tokens() {
   pass_.pool.run(pass_.n(), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
       float* streams = workspace_.streams.data() + t * n * d;
-      embed(pass_, pass_.token(t), streams);
+      embed(*model_, pass_.token(t), streams);
       for (std::int64_t k = 1; k < n; ++k) std::copy_n(streams, d, streams + k * d);
     }
   });

@@ -7,9 +7,9 @@
 
 namespace v4i::forward::cpu {
 
-void embed(Pass& p, const Token& token, float* x) {
-  const Weight& table = p.model.weights().embed;
-  const std::int64_t d = p.config.width, id = token.id;
+void embed(const model::Model& model, const Token& token, float* x) {
+  const Weight& table = model.weights().embed;
+  const std::int64_t d = model.config().width, id = token.id;
   if (token.embedding != nullptr) {
     std::copy_n(token.embedding, d, x);
     return;

@@ -94,6 +94,5 @@ void moe(Pass& p, const LayerOf& layer);
 // ---- head.cc
 void logits(Pass& p, const model::HyperHead& h, const model::Vector& gain,
             std::span<const LogitsRow> rows);
-void embed(Pass& p, const Token& token, float* x);
 
 }  // namespace v4i::forward::cpu

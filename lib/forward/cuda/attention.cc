@@ -14,10 +14,6 @@ namespace kc = kernels::cuda;
 
 namespace {
 
-const kv::LayerLayout& layout_of(const Pass& p, const LayerOf& layer) {
-  return p.layout->layers[static_cast<std::size_t>(layer.kv)];
-}
-
 std::int32_t window_row_bytes(const Pass& p) {
   return static_cast<std::int32_t>(p.layout->window_row.bytes());
 }

@@ -56,10 +56,11 @@ std::int32_t CudaBackend::experts_that_fit(const model::Model& m, const Options&
   const std::uint64_t taken = used + fixed + rows;
   if (used + fixed + layout.fixed_bytes > cap)
     fail(Code::kNoMemory,
-         "{}: everything but the experts takes {} bytes of {} on the device, beside {} in use; "
-         "raise device_bytes as far as the card allows, release sessions and models, lower "
-         "max_batch_tokens, or use backend \"cpu\"",
-         m.path(), fixed, cap, used);
+         "{}: everything but the experts takes {} bytes of {} on the device, beside {} in use, and "
+         "a "
+         "session {} more; raise device_bytes as far as the card allows, release sessions and "
+         "models, or use backend \"cpu\"",
+         m.path(), fixed, cap, used, layout.fixed_bytes);
   return DeviceExperts::fit(m, taken < cap ? cap - taken : 0);
 }
 

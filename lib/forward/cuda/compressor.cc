@@ -7,14 +7,6 @@ namespace v4i::forward::cuda {
 
 namespace kc = kernels::cuda;
 
-namespace {
-
-const kv::LayerLayout& layout_of(const Pass& p, const LayerOf& layer) {
-  return p.layout->layers[static_cast<std::size_t>(layer.kv)];
-}
-
-}  // namespace
-
 // Values and gates of a token lie side by side in `partial`: of the rows, then of the index keys.
 void add_compressor_products(const Pass& p, const LayerOf& layer, ProductList* products) {
   const kv::LayerLayout& l = layout_of(p, layer);

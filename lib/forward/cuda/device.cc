@@ -128,69 +128,47 @@ Graph Capture::end() {
   return Graph(stream.device(), graph);
 }
 
-DeviceBuffer::DeviceBuffer(std::shared_ptr<Device> device, Budget& budget, Use use,
-                           std::size_t bytes, const char* what)
+template <Place kPlace>
+PlacedBuffer<kPlace>::PlacedBuffer(std::shared_ptr<Device> device, Budget& budget, Use use,
+                                   std::size_t bytes, const char* what)
     : device_(std::move(device)), budget_(&budget), bytes_(bytes), use_(use) {
   if (bytes == 0) return;
-  budget.take(Place::kDevice, use, bytes, what);
-  void* p = nullptr;
-  if (const int code = device_->api().allocate(device_->handle(), bytes, &p); code != V4I_CUDA_OK) {
-    budget.give(Place::kDevice, use, bytes);
-    device_->check(code, what);
-  }
-  data_ = static_cast<std::uint8_t*>(p);
-}
-
-void DeviceBuffer::reset() noexcept {
-  if (data_ != nullptr) {
-    device_->api().release(device_->handle(), data_);
-    budget_->give(Place::kDevice, use_, bytes_);
-  }
-  data_ = nullptr;
-  bytes_ = 0;
-  device_.reset();
-}
-
-void DeviceBuffer::swap(DeviceBuffer& o) noexcept {
-  std::swap(device_, o.device_);
-  std::swap(budget_, o.budget_);
-  std::swap(data_, o.data_);
-  std::swap(bytes_, o.bytes_);
-  std::swap(use_, o.use_);
-}
-
-PinnedBuffer::PinnedBuffer(std::shared_ptr<Device> device, Budget& budget, Use use,
-                           std::size_t bytes, const char* what)
-    : device_(std::move(device)), budget_(&budget), bytes_(bytes), use_(use) {
-  if (bytes == 0) return;
-  budget.take(Place::kPinned, use, bytes, what);
-  void *host = nullptr, *on_device = nullptr;
-  const int code = device_->api().allocate_pinned(device_->handle(), bytes, &host, &on_device);
+  budget.take(kPlace, use, bytes, what);
+  const v4i_cuda_api& api = api_of(device_);
+  void *own = nullptr, *on_device = nullptr;
+  const int code = kOnHost ? api.allocate_pinned(device_->handle(), bytes, &own, &on_device)
+                           : api.allocate(device_->handle(), bytes, &own);
   if (code != V4I_CUDA_OK) {
-    budget.give(Place::kPinned, use, bytes);
+    budget.give(kPlace, use, bytes);
     device_->check(code, what);
   }
-  host_ = static_cast<std::uint8_t*>(host);
+  own_ = static_cast<std::uint8_t*>(own);
   on_device_ = static_cast<std::uint8_t*>(on_device);
 }
 
-void PinnedBuffer::reset() noexcept {
-  if (host_ != nullptr) {
-    device_->api().release_pinned(device_->handle(), host_);
-    budget_->give(Place::kPinned, use_, bytes_);
+template <Place kPlace>
+void PlacedBuffer<kPlace>::reset() noexcept {
+  if (own_ != nullptr) {
+    const v4i_cuda_api& api = api_of(device_);
+    (kOnHost ? api.release_pinned : api.release)(device_->handle(), own_);
+    budget_->give(kPlace, use_, bytes_);
   }
-  host_ = on_device_ = nullptr;
+  own_ = on_device_ = nullptr;
   bytes_ = 0;
   device_.reset();
 }
 
-void PinnedBuffer::swap(PinnedBuffer& o) noexcept {
+template <Place kPlace>
+void PlacedBuffer<kPlace>::swap(PlacedBuffer& o) noexcept {
   std::swap(device_, o.device_);
   std::swap(budget_, o.budget_);
-  std::swap(host_, o.host_);
+  std::swap(own_, o.own_);
   std::swap(on_device_, o.on_device_);
   std::swap(bytes_, o.bytes_);
   std::swap(use_, o.use_);
 }
+
+template class PlacedBuffer<Place::kDevice>;
+template class PlacedBuffer<Place::kPinned>;
 
 }  // namespace v4i::forward::cuda

@@ -137,72 +137,50 @@ class Capture {
   const Stream* stream_;
 };
 
-// Bytes of the device's memory, aligned to 256, not zeroed.  Taken from the budget as kDevice.
-class DeviceBuffer {
+// Bytes that a device gave, taken from the budget as kPlace.
+//   kDevice  memory of the device, aligned to 256, not zeroed
+//   kPinned  memory of the host that the device reads and writes too
+template <Place kPlace>
+class PlacedBuffer {
  public:
-  DeviceBuffer() = default;
-  DeviceBuffer(std::shared_ptr<Device> device, Budget& budget, Use use, std::size_t bytes,
+  static constexpr bool kOnHost = kPlace == Place::kPinned;
+  static_assert(kOnHost || kPlace == Place::kDevice);
+
+  PlacedBuffer() = default;
+  PlacedBuffer(std::shared_ptr<Device> device, Budget& budget, Use use, std::size_t bytes,
                const char* what);
-  ~DeviceBuffer() { reset(); }
-  DeviceBuffer(DeviceBuffer&& o) noexcept { swap(o); }
-  DeviceBuffer& operator=(DeviceBuffer&& o) noexcept {
+  ~PlacedBuffer() { reset(); }
+  PlacedBuffer(PlacedBuffer&& o) noexcept { swap(o); }
+  PlacedBuffer& operator=(PlacedBuffer&& o) noexcept {
     if (this != &o) {
       reset();
       swap(o);
     }
     return *this;
   }
-  std::uint8_t* data() const { return data_; }  // an address of the device
+  // An address of the device.
+  std::uint8_t* data() const requires(!kOnHost) { return own_; }
+  std::uint8_t* host() const requires kOnHost { return own_; }
+  // The same bytes, as kernels see them.
+  std::uint8_t* on_device() const requires kOnHost { return on_device_; }
   std::size_t bytes() const { return bytes_; }
   bool empty() const { return bytes_ == 0; }
   template <class T>
-  T* as() const {
-    return reinterpret_cast<T*>(data_);
+  T* as() const {  // of data() or host()
+    return reinterpret_cast<T*>(own_);
   }
   void reset() noexcept;
-  void swap(DeviceBuffer& o) noexcept;
+  void swap(PlacedBuffer& o) noexcept;
 
  private:
   std::shared_ptr<Device> device_;
   Budget* budget_ = nullptr;
-  std::uint8_t* data_ = nullptr;
+  std::uint8_t* own_ = nullptr;
+  std::uint8_t* on_device_ = nullptr;  // of kPinned
   std::size_t bytes_ = 0;
   Use use_ = Use::kScratch;
 };
-
-// Bytes of the host that the device reads and writes too.  Taken from the budget as kPinned.
-class PinnedBuffer {
- public:
-  PinnedBuffer() = default;
-  PinnedBuffer(std::shared_ptr<Device> device, Budget& budget, Use use, std::size_t bytes,
-               const char* what);
-  ~PinnedBuffer() { reset(); }
-  PinnedBuffer(PinnedBuffer&& o) noexcept { swap(o); }
-  PinnedBuffer& operator=(PinnedBuffer&& o) noexcept {
-    if (this != &o) {
-      reset();
-      swap(o);
-    }
-    return *this;
-  }
-  std::uint8_t* host() const { return host_; }
-  std::uint8_t* on_device() const { return on_device_; }  // the same bytes, as kernels see them
-  std::size_t bytes() const { return bytes_; }
-  bool empty() const { return bytes_ == 0; }
-  template <class T>
-  T* as() const {
-    return reinterpret_cast<T*>(host_);
-  }
-  void reset() noexcept;
-  void swap(PinnedBuffer& o) noexcept;
-
- private:
-  std::shared_ptr<Device> device_;
-  Budget* budget_ = nullptr;
-  std::uint8_t* host_ = nullptr;
-  std::uint8_t* on_device_ = nullptr;
-  std::size_t bytes_ = 0;
-  Use use_ = Use::kScratch;
-};
+using DeviceBuffer = PlacedBuffer<Place::kDevice>;
+using PinnedBuffer = PlacedBuffer<Place::kPinned>;
 
 }  // namespace v4i::forward::cuda

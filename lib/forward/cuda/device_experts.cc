@@ -53,7 +53,7 @@ DeviceExperts::DeviceExperts(const model::Model& model, experts::Experts& expert
       model.touch_experts(l, ids.data(), count, pool);
     else
       model.touch_mtp_experts(ids.data(), count, pool);
-    add_layer(l, model.block(l).ffn, experts, upload);
+    add_layer(l, model.block(l).ffn, ids, experts, upload);
   }
   if (static_cast<std::size_t>(count) == all) return;
   std::vector<std::uint8_t> mask(all, 0);
@@ -63,14 +63,12 @@ DeviceExperts::DeviceExperts(const model::Model& model, experts::Experts& expert
 }
 
 // All in one piece of memory, and the table that finds them.
-void DeviceExperts::add_layer(int l, const model::Moe& moe, experts::Experts& experts,
-                              Upload& upload) {
+void DeviceExperts::add_layer(int l, const model::Moe& moe, std::span<const std::int32_t> ids,
+                              experts::Experts& experts, Upload& upload) {
   constexpr const char* kWhat = "experts on the device";
   Layer layer;
   std::vector<ExpertPlace> places(moe.experts.size());
-  std::vector<std::int32_t> ids(static_cast<std::size_t>(count_));
-  std::iota(ids.begin(), ids.end(), 0);
-  if (count_ > 0) {
+  if (!ids.empty()) {
     const std::size_t each = expert_bytes(moe.experts[0]);
     owners_.emplace_back(device_, budget_, Use::kWeights, each * ids.size(), kWhat);
     std::uint8_t* to = owners_.back().data();

@@ -36,7 +36,8 @@ class DeviceExperts {
   const std::uint8_t* elsewhere() const { return elsewhere_.as<const std::uint8_t>(); }
 
  private:
-  void add_layer(int layer, const model::Moe& moe, experts::Experts& experts, Upload& upload);
+  void add_layer(int layer, const model::Moe& moe, std::span<const std::int32_t> ids,
+                 experts::Experts& experts, Upload& upload);
   kernels::cuda::ExpertPlace place(const model::Expert& e, Layer* layer, Upload& upload,
                                    std::uint8_t* to);
 

@@ -1,12 +1,10 @@
 // The order of the parts within a layer, and what comes before and after the layers.
 #include "lib/forward/cuda/executor.h"
 
-#include <algorithm>
 #include <cstring>
 #include <limits>
 
 #include "kernels/cuda/norm.h"
-#include "kernels/formats.h"
 #include "lib/base/error.h"
 #include "lib/forward/layouts.h"
 
@@ -117,49 +115,31 @@ void CudaExecutor::choose_mode(const Batch& batch) {
   if (mode_ == Mode::kCapture) capture_.emplace(stream_);
 }
 
-// The embedding of each token, as float32, to where the device takes them from.
+// The embedding of each token to where the device takes them from.
 void CudaExecutor::gather_embeddings(const Batch& batch) {
-  const Weight& table = model_->weights().embed;
-  const std::int64_t d = model_->config().width;
   for (std::int64_t t = 0; t < batch.n(); ++t) {
     const Token& token = batch.tokens()[static_cast<std::size_t>(t)];
-    float* to = data_.embedding(t);
-    if (token.embedding != nullptr) {
-      std::copy_n(token.embedding, d, to);
-      continue;
-    }
-    model_->touch_embedding(&token.id, 1);
-    const auto* row = static_cast<const std::byte*>(table.data) +
-                      token.id * d * (table.format == WeightFormat::kF32 ? 4 : 2);
-    if (table.format == WeightFormat::kF32) {
-      std::memcpy(to, row, static_cast<std::size_t>(d) * sizeof(float));
-      continue;
-    }
-    for (std::int64_t c = 0; c < d; ++c) {
-      std::uint16_t code;
-      std::memcpy(&code, row + 2 * c, sizeof code);
-      to[c] = kernels::decode_bf16(code);
-    }
+    if (token.embedding == nullptr) model_->touch_embedding(&token.id, 1);
+    cpu::embed(*model_, token, data_.embedding(t));
   }
 }
 
-// Tokens, sequences and embeddings; of a graph also the tables of all layers.
+// Tokens and sequences; of a graph also the tables of all layers.
 void CudaExecutor::send() {
   memory_->follow_copies(stream_);
   if (mode_ == Mode::kDirect)
     data_.send_tokens(stream_);
   else
     data_.send_all(stream_);
-  data_.send_embeddings(stream_, workspace_.out.data());
 }
+
+void CudaExecutor::send_embeddings() { data_.send_embeddings(stream_, workspace_.out.data()); }
 
 void CudaExecutor::begin(const Batch& batch, const float* streams, Profile* profile) {
   start(batch, profile);
   if (streams == nullptr) {
     gather_embeddings(batch);
     choose_mode(batch);
-  } else {
-    std::fill_n(data_.embedding(0), batch.n() * model_->config().width, 0.0f);
   }
   if (mode_ == Mode::kDirect) send();
   fill_rope(pass_);
@@ -167,6 +147,7 @@ void CudaExecutor::begin(const Batch& batch, const float* streams, Profile* prof
     stream_.upload(workspace_.a.streams.data(), streams,
                    static_cast<std::size_t>(batch.n()) * streams_width() * sizeof(float));
   } else {
+    if (mode_ == Mode::kDirect) send_embeddings();
     kc::EmbedArgs a;
     a.rows = workspace_.out.data();
     a.streams = workspace_.a.streams.data();
@@ -183,6 +164,7 @@ void CudaExecutor::begin_draft(const Batch& batch, const float* hidden) {
   start(batch, nullptr);
   gather_embeddings(batch);
   send();
+  send_embeddings();
   fill_rope(pass_);
   const DraftWeights& draft = weights_.draft();
   const model::Config& c = model_->config();
@@ -288,6 +270,7 @@ void CudaExecutor::finish() {
   }
   if (mode_ != Mode::kDirect) {
     send();
+    send_embeddings();
     stream_.launch(graphs_.at(key_));
   }
   deliver_logits();

@@ -61,6 +61,7 @@ class CudaExecutor final : public Executor {
   void choose_mode(const Batch& batch);
   void gather_embeddings(const Batch& batch);
   void send();
+  void send_embeddings();
   void deliver_logits();
   std::string name_of(const Machine& m, std::int32_t experts_here) const;
   std::size_t streams_width() const;  // floats of a token's streams

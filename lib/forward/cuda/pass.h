@@ -70,6 +70,11 @@ struct LayerOf {
   int experts = 0;
 };
 
+// How its rows are kept.
+inline const kv::LayerLayout& layout_of(const Pass& p, const LayerOf& layer) {
+  return p.layout->layers[static_cast<std::size_t>(layer.kv)];
+}
+
 // Products to be started together.
 struct ProductList {
   kernels::cuda::Product product[kernels::cuda::kMostProducts];

@@ -61,17 +61,10 @@ void Upload::bytes(std::uint8_t* to, const void* from, std::size_t n) {
 std::size_t Upload::matrix_bytes(const Weight& w) { return rows_bytes(w) + w.scale_bytes(); }
 
 Matrix Upload::matrix_at(const Weight& w, std::uint8_t* to) {
-  Matrix m;
+  Matrix m = kernels::cuda::matrix_shape(w);
   m.data = to;
-  m.row_bytes = static_cast<std::int64_t>(row_bytes_on_device(w));
-  m.format = static_cast<std::int32_t>(w.format);
-  m.rows = static_cast<std::int32_t>(w.rows);
-  m.cols = static_cast<std::int32_t>(w.cols);
-  m.block_rows = w.block_rows;
-  m.block_cols = w.block_cols;
   if (w.scale != nullptr) {
     m.scale = to + rows_bytes(w);
-    m.scale_cols = static_cast<std::int32_t>((w.cols + w.block_cols - 1) / w.block_cols);
     bytes(to + rows_bytes(w), w.scale, w.scale_bytes());
   }
   const std::size_t have = row_bytes_in_file(w), want = row_bytes_on_device(w);

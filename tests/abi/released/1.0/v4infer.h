@@ -167,9 +167,10 @@ typedef struct v4i_engine_options {
   void* log_user;
   int32_t log_level;             /* 0 = V4I_LOG_WARN */
   int32_t thread_count;          /* 0 = physical cores, else 1 to 1024 */
-  /* NULL or "cpu"; "cuda:0": device 0 of libv4infer-cuda, which must lie beside this
-   * library or where V4INFER_CUDA_LIBRARY says, else V4I_E_UNSUPPORTED says what is
-   * missing.  Experts that do not fit into device_bytes are computed by the CPU. */
+  /* NULL or "cpu"; "cuda:0", "cuda:1", ...: a device of libv4infer-cuda, which must lie
+   * beside this library or the program, or where V4INFER_CUDA_LIBRARY or the system's
+   * loader finds it, else V4I_E_UNSUPPORTED says what is missing.  Experts that do not
+   * fit into device_bytes are computed by the CPU. */
   const char* backend;
   const char* force_isa; /* of the CPU; NULL = best; "scalar", "avx2", "avx512" */
   const v4i_memory_budget* budget; /* a pointer: embedded structs cannot grow */
@@ -197,10 +198,13 @@ typedef struct v4i_memory_stats {
 V4I_API v4i_status v4i_engine_create(const v4i_engine_options* o, v4i_engine** out,
                                      v4i_error** err);
 V4I_API void v4i_engine_release(v4i_engine* e);
+/* The GPU, if the backend has one, then the processor. */
 V4I_API size_t v4i_engine_device_count(const v4i_engine* e);
 V4I_API v4i_status v4i_engine_device_info(const v4i_engine* e, size_t i,
                                           v4i_device_info* out, v4i_error** err);
-/* Shrinks at once by demoting experts and KV blocks, e.g. before a level load. */
+/* Below what is in use, nothing new is granted until it fits: sessions and models keep
+ * what they have.  device_bytes 0 leaves the cap of the device as it is, the others
+ * become uncapped with 0. */
 V4I_API v4i_status v4i_engine_set_budget(v4i_engine* e, const v4i_memory_budget* b,
                                          v4i_error** err);
 V4I_API v4i_status v4i_engine_memory(const v4i_engine* e, v4i_memory_stats* out,
