@@ -32,6 +32,18 @@ bool Budget::try_take(Account& a, std::uint64_t bytes) noexcept {
   return true;
 }
 
+bool Budget::try_take(Place place, Use use, std::uint64_t bytes) noexcept {
+  if (!try_take(at(place), bytes)) return false;
+  at(place).by_use[static_cast<int>(use)] += bytes;
+  return true;
+}
+
+void Budget::change_cap(std::uint64_t bytes, Place place) {
+  set_cap(bytes, place);
+  const std::uint64_t have = used(place);
+  if (have > bytes) reclaim(place, have - bytes);
+}
+
 void Budget::take(Place place, Use use, std::uint64_t bytes, const char* what) {
   Account& a = at(place);
   while (!try_take(a, bytes)) {
@@ -64,8 +76,9 @@ void Budget::remove(Reclaimer* reclaimer) noexcept {
 bool Budget::reclaim(Place place, std::uint64_t bytes) noexcept {
   const std::scoped_lock lock(reclaimers_mutex_);
   std::uint64_t got = 0;
-  for (Reclaimer* r : reclaimers_)
-    if (got < bytes) got += r->give_back(place, bytes - got);
+  for (const std::uint64_t keep : {cap(place) / 2, std::uint64_t{0}})
+    for (Reclaimer* r : reclaimers_)
+      if (got < bytes) got += r->give_back(place, bytes - got, keep);
   return got > 0;
 }
 

@@ -3,7 +3,7 @@
 // Everything that grows with the model's context or with sessions (KV blocks,
 // windows, workspaces) is taken through it.  What does not fit is refused with a
 // sentence before memory is touched; before that, those who can do without some of
-// theirs are asked to give it back (Reclaimer).  Mapped checkpoint files are not
+// theirs are asked to give it back (Reclaimer): caches of KV rows and of experts.  Mapped checkpoint files are not
 // counted: the kernel may drop those pages at any time.
 //
 // Any thread.
@@ -20,7 +20,7 @@
 
 namespace v4i {
 
-// Where bytes lie.  Today's backend uses the host's memory alone.
+// Where bytes lie.
 enum class Place : int { kHost = 0, kPinned = 1, kDevice = 2, kDisk = 3 };
 inline constexpr int kPlaceCount = 4;
 
@@ -39,9 +39,10 @@ struct HostAllocator {
 class Reclaimer {
  public:
   virtual ~Reclaimer() = default;
-  // Gives back at least `bytes` of `place` if it can; returns how many it did.  Called from any
-  // thread, inside a take() of another; must not take().
-  virtual std::uint64_t give_back(Place place, std::uint64_t bytes) noexcept = 0;
+  // Gives back at least `bytes` of `place` if it can, while it holds more than `keep`; returns how
+  // many it did.  Called from any thread, inside a take() of another; must not take().
+  virtual std::uint64_t give_back(Place place, std::uint64_t bytes,
+                                  std::uint64_t keep) noexcept = 0;
 };
 
 class Budget {
@@ -62,8 +63,13 @@ class Budget {
   }
   std::uint64_t peak(Place place = Place::kHost) const { return at(place).peak.load(); }
 
+  // Lowers or raises the cap, and has the reclaimers give back what is above it.
+  void change_cap(std::uint64_t bytes, Place place = Place::kHost);
+
   // Throws Error(kNoMemory) naming place, `what`, wanted and free when `bytes` do not fit.
   void take(Place place, Use use, std::uint64_t bytes, const char* what);
+  // For caches that grow: takes what is free and asks nobody to give anything back.
+  bool try_take(Place place, Use use, std::uint64_t bytes) noexcept;
   void give(Place place, Use use, std::uint64_t bytes) noexcept;
 
   void add(Reclaimer* reclaimer);
@@ -79,6 +85,7 @@ class Budget {
   const Account& at(Place place) const { return accounts_[static_cast<int>(place)]; }
   Account& at(Place place) { return accounts_[static_cast<int>(place)]; }
   bool try_take(Account& a, std::uint64_t bytes) noexcept;
+  // Asks those first who hold more than half of the cap, then everybody.
   bool reclaim(Place place, std::uint64_t bytes) noexcept;
 
   Account accounts_[kPlaceCount];

@@ -124,7 +124,7 @@ void BlockCache::pin(std::span<const BlockRef> blocks, int by) noexcept {
 }
 
 // Waits for layers that are being computed to end; new ones wait for this meanwhile.
-std::uint64_t BlockCache::give_back(Place place, std::uint64_t bytes) noexcept {
+std::uint64_t BlockCache::give_back(Place place, std::uint64_t bytes, std::uint64_t) noexcept {
   constexpr auto kLayer = std::chrono::seconds(5);
   if (below_ == nullptr || place != memory_->place()) return 0;
   if (const StoreLock own(*this); own.owns()) {

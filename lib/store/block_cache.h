@@ -123,14 +123,14 @@ class BlockCache final : public Reclaimer {
   // The whole block into a slot of its memory; false when it is lost.
   bool copy(const BlockRef& block, Slot& to);
   // Gives up memory of blocks that the store below has; returns the bytes.
-  std::uint64_t spill(std::uint64_t bytes) noexcept { return give_back(memory_->place(), bytes); }
+  std::uint64_t spill(std::uint64_t bytes) noexcept { return give_back(memory_->place(), bytes, 0); }
   // Puts what could not be put before; waits until the store below has answered every put, at most
   // `timeout_ns`.
   void flush(std::uint64_t timeout_ns);
   // The time, for Block::used.
   std::uint64_t tick() { return ++clock_; }
 
-  std::uint64_t give_back(Place place, std::uint64_t bytes) noexcept override;
+  std::uint64_t give_back(Place place, std::uint64_t bytes, std::uint64_t keep) noexcept override;
   CacheStats stats() const;
   std::size_t entries() const;  // of the table of keys, dead ones included
 

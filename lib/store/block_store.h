@@ -55,6 +55,16 @@ class BlockStore {
   // how many entries of `out` it filled; 0 is normal.
   virtual std::size_t poll(std::span<Completion> out, std::uint64_t timeout_ns) = 0;
   virtual bool contains(const BlockKey& key) = 0;
+
+  // Stores that can read a part of a block are asked for what is needed of it; others for the whole.
+  virtual bool reads_parts() const { return false; }
+  // Bytes [at, at + bytes.size()) of a block.  Completes like begin_get(), with the number of
+  // bytes read; kState also when the block ends before.
+  virtual void begin_get_part(const BlockKey&, std::uint64_t /*at*/, std::span<std::byte>,
+                              std::uint64_t /*ticket*/) {
+    fail(Code::kUnsupported, "this store reads whole blocks only");
+  }
+
   virtual void erase(const BlockKey& key) = 0;
   virtual std::uint64_t bytes_used() const = 0;
 };
