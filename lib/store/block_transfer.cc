@@ -1,6 +1,4 @@
-// What passes between a BlockCache and the store below it.
-//
-// Stored form of a block: its bytes, then checksum64 of them, seeded by the key.
+// Whole blocks on their way between a BlockCache and the store below it.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -18,19 +16,7 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kPatience = std::chrono::seconds(10);  // for the next answer of a store
 constexpr std::uint64_t kLook = 20'000'000;           // ns between looks at the cancel flag
 
-std::uint64_t seed_of(const BlockKey& key) {
-  std::uint64_t seed;
-  std::memcpy(&seed, key.bytes.data(), sizeof seed);
-  return seed;
-}
-
 bool is_elsewhere(const Block& b) { return !b.here && !b.lost; }
-
-bool intact(const Block& block, const Buffer<std::byte>& stored) {
-  std::uint64_t sum;
-  std::memcpy(&sum, stored.data() + block.bytes, sizeof sum);
-  return sum == checksum64(stored.data(), block.bytes, seed_of(block.key));
-}
 
 }  // namespace
 
@@ -63,8 +49,8 @@ void BlockCache::put_below(const BlockRef& block) noexcept {
     const StoreLock lock(*this);
     if (lock.owns()) {
       drain(0);
-      put_waiting();
-      if (put_now(block)) return;
+      put_waiting(true);
+      if (put_now(block, true)) return;
     }
     const std::scoped_lock own(mutex_);
     waiting_.push_back(block);
@@ -73,7 +59,7 @@ void BlockCache::put_below(const BlockRef& block) noexcept {
   }
 }
 
-void BlockCache::put_waiting() {
+void BlockCache::put_waiting(bool may_take) {
   std::vector<std::weak_ptr<Block>> waiting;
   {
     const std::scoped_lock lock(mutex_);
@@ -82,34 +68,44 @@ void BlockCache::put_waiting() {
   std::size_t i = 0;
   for (; i < waiting.size(); ++i) {
     const BlockRef block = waiting[i].lock();
-    if (block != nullptr && !put_now(block)) break;
+    if (block != nullptr && !put_now(block, may_take)) break;
   }
   const std::scoped_lock lock(mutex_);
   waiting_.insert(waiting_.end(), waiting.begin() + static_cast<std::ptrdiff_t>(i), waiting.end());
 }
 
-bool BlockCache::put_now(const BlockRef& block) {
+void BlockCache::make_staging(const BlockShape& shape) {
+  constexpr std::size_t kLeast = 4;
+  if (staging_ != nullptr) return;
+  staging_ = std::make_unique<Staging>(budget(), shape.stored_bytes(), kMaxPuts, kLeast);
+  staging_made_ = true;
+}
+
+bool BlockCache::put_now(const BlockRef& block, bool may_take) {
   if (block->stored || !block->here) return true;
   if (puts_ >= kMaxPuts) return false;
   Transfer t;
   t.block = block;
+  t.size = block->shape.stored_bytes();
   try {
-    t.bytes = Buffer<std::byte>(budget(), block->bytes + sizeof(std::uint64_t), Use::kKv,
-                                "a block on its way to its store");
+    if (may_take && block->shape.by_row()) make_staging(block->shape);
+    if (staging_ != nullptr && t.size <= staging_->piece_bytes()) t.staged = staging_->take();
+    if (!t.staged && !may_take) return false;
+    if (!t.staged)
+      t.own = Buffer<std::byte>(budget(), t.size, Use::kKv, "a block on its way to its store");
   } catch (const Error&) {
     return false;
   }
   {
     const Stay stay(*this);
     if (!block->here) return true;
-    block->memory->download(t.bytes.data(), block->slot.data(), block->bytes);
+    if (t.staged) std::memset(t.data(), 0, t.size);
+    pack(block->shape, block->key, *block->memory, block->slot.data(), t.data());
   }
-  const std::uint64_t sum = checksum64(t.bytes.data(), block->bytes, seed_of(block->key));
-  std::memcpy(t.bytes.data() + block->bytes, &sum, sizeof sum);
   const std::uint64_t ticket = next_ticket_++;
-  const Transfer& kept = transfers_.emplace(ticket, std::move(t)).first->second;
+  Transfer& kept = transfers_.emplace(ticket, std::move(t)).first->second;
   try {
-    below_->begin_put(block->key, {kept.bytes.data(), kept.bytes.size()}, ticket);
+    below_->begin_put(block->key, {kept.data(), kept.size}, ticket);
   } catch (...) {
     transfers_.erase(ticket);
     return false;
@@ -154,7 +150,7 @@ void BlockCache::flush(std::uint64_t timeout_ns) {
   const auto deadline = Clock::now() + std::chrono::nanoseconds(timeout_ns);
   const StoreLock lock(*this, nullptr);
   do {
-    put_waiting();
+    put_waiting(true);
     drain(std::min(timeout_ns, kLook));
   } while (puts_ > 0 && Clock::now() < deadline);
 }
@@ -175,6 +171,14 @@ void BlockCache::bring(std::span<const BlockRef> blocks, const CancelFlag* cance
   if (n > 0) fetch({some.data(), n}, cancel);
 }
 
+void BlockCache::discard(const BlockRef& block) noexcept {
+  if (below_ == nullptr || block.use_count() > 1) return;
+  try {
+    if (const StoreLock lock(*this); lock.owns()) below_->erase(block->key);
+  } catch (...) {  // then it stays until the store makes room
+  }
+}
+
 void BlockCache::probe(std::span<const BlockRef> blocks) {
   if (below_ == nullptr) return;
   const StoreLock lock(*this, nullptr);
@@ -186,13 +190,13 @@ std::uint64_t BlockCache::begin_get(const BlockRef& block) {
   if (transfers_.size() - puts_ >= kMaxForgotten) return 0;
   Transfer t;
   t.get = t.awaited = true;
-  t.bytes = Buffer<std::byte>(budget(), block->bytes + sizeof(std::uint64_t), Use::kKv,
-                              "a block on its way from its store");
+  t.size = block->shape.stored_bytes();
+  t.own = Buffer<std::byte>(budget(), t.size, Use::kKv, "a block on its way from its store");
   const std::uint64_t ticket = next_ticket_++;
   Transfer& kept = transfers_.emplace(ticket, std::move(t)).first->second;
   try {
     if (below_ == nullptr) fail(Code::kState, "there is no store");
-    below_->begin_get(block->key, {kept.bytes.data(), kept.bytes.size()}, ticket);
+    below_->begin_get(block->key, {kept.data(), kept.size}, ticket);
   } catch (const Error&) {
     transfers_.erase(ticket);
     return 0;
@@ -244,17 +248,19 @@ void BlockCache::fetch(std::span<const BlockRef> blocks, const CancelFlag* cance
   forget();
 }
 
-void BlockCache::settle(const BlockRef& block, const Transfer& t) {
-  const bool good =
-      t.result.status == Code::kOk && t.result.bytes == t.bytes.size() && intact(*block, t.bytes);
+void BlockCache::settle(const BlockRef& block, Transfer& t) {
+  const bool good = t.result.status == Code::kOk && t.result.bytes == t.size &&
+                    intact(block->shape, block->key, t.data());
   if (!good) {
     if (t.result.status == Code::kOk) below_->erase(block->key);  // damaged, or another's
     return lose(*block);
   }
-  Slot slot(*block->memory, block->bytes, "a KV block");
-  block->memory->upload(slot.data(), t.bytes.data(), block->bytes);
+  Slot slot(*block->memory, block->shape.bytes, "a KV block");
+  unpack(block->shape, *block->memory, t.data(), slot.data());
   const std::scoped_lock lock(mutex_);
+  stats_.read_bytes += t.size;
   if (block->here) return;  // somebody has computed it meanwhile, and may be reading it
+  list(block);
   block->slot = std::move(slot);
   block->used = tick();
   block->lost = false;
@@ -293,7 +299,7 @@ bool BlockCache::read(const BlockRef& block, std::size_t at, std::size_t n, void
 
 bool BlockCache::copy(const BlockRef& block, Slot& to) {
   return with_bytes(block, nullptr,
-                    [&] { block->memory->copy(to.data(), block->slot.data(), block->bytes); });
+                    [&] { block->memory->copy(to.data(), block->slot.data(), block->shape.bytes); });
 }
 
 }  // namespace v4i::store

@@ -30,6 +30,7 @@ struct Pass : Cpu {
   const std::vector<float>& freq_b;  // YaRN, for layers with compressed rows
 
   const Batch* batch = nullptr;    // whose tokens the workspace holds
+  const CancelFlag* cancel = nullptr;
   std::vector<NewRow> new_rows{};  // of the layer in work
   Profile* profile = nullptr;      // or where the time of this run is counted
 
