@@ -37,7 +37,7 @@ class Lease {
  private:
   bool take(std::span<State* const> states, int layer);  // the stays; false: something is missing
   const CancelFlag* cancel_ = nullptr;
-  store::BlockCache::Stay stay_;                // of the first state's cache
+  store::BlockCache::Stay stay_;               // of the first state's cache
   std::vector<store::BlockCache::Stay> more_;  // of other ones
 };
 

@@ -1,8 +1,8 @@
 // RowWave: rows of an indexed layer that are in memory together, for the time of one wave.
 //
-// Where blocks of compressed rows are elsewhere, an executor collects what its tokens have selected,
-// token by token, until no more fits; has it brought; computes these tokens; and begins the next
-// wave.  Where all blocks of the layer are in memory there is nothing to do.
+// Where blocks of compressed rows are elsewhere, an executor collects what its tokens have
+// selected, token by token, until no more fits; has it brought; computes these tokens; and begins
+// the next wave.  Where all blocks of the layer are in memory there is nothing to do.
 //
 // Lives within the Lease on its layer.  One at a time in a cache.
 #pragma once

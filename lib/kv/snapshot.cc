@@ -47,7 +47,8 @@ std::int64_t State::chunk_length(std::int64_t tokens, bool last) {
 std::size_t State::max_snapshots() const {
   constexpr std::uint64_t kShare = 33, kLeast = 4;
   if (!cache_->has_store()) return kMaxSnapshots;
-  const std::uint64_t kv = layout_->bytes(static_cast<std::uint64_t>(length_)) - layout_->fixed_bytes;
+  const std::uint64_t kv =
+      layout_->bytes(static_cast<std::uint64_t>(length_)) - layout_->fixed_bytes;
   const std::uint64_t n = kv / kShare / snapshot_bytes(length_);
   return static_cast<std::size_t>(std::clamp<std::uint64_t>(n, kLeast, kMaxSnapshots));
 }
@@ -61,7 +62,7 @@ void State::remember() {
   const std::uint64_t most = budget.cap() / (cache_->has_store() ? 8 : 2);
   if (bytes > most || (!cache_->has_store() && budget.used() > most - bytes)) return;
   try {
-    store::Slot slot(cache_->host(), bytes, "a snapshot of a sequence");
+    store::Slot slot = cache_->allocate_snapshot(bytes);
     cache_->memory().download(slot.data(), fixed_.data(), fixed_.bytes());
     std::byte* to = slot.data() + fixed_.bytes();
     bool whole = true;
@@ -139,11 +140,13 @@ void State::rewind(std::int64_t length) {
   std::erase_if(snapshots_, [&](const Snapshot& s) { return s.length > length; });
 }
 
-bool State::read_fixed(const Snapshot& s) {
-  Buffer<std::byte> bytes(cache_->budget(), fixed_.bytes(), Use::kKv, "a snapshot of a sequence");
-  if (!cache_->read(s.block, 0, bytes.bytes(), bytes.data())) return false;
-  cache_->memory().upload(fixed_.data(), bytes.data(), bytes.bytes());
-  return true;
+bool State::read_fixed(const Snapshot& s) try {
+  return cache_->view(s.block, nullptr, [&](const std::byte* bytes) {
+    cache_->memory().upload(fixed_.data(), bytes, fixed_.bytes());
+  });
+} catch (const Error& e) {
+  if (e.code() == Code::kNoMemory) return false;  // as good as lost
+  throw;
 }
 
 std::int64_t State::take_up(std::span<const std::int32_t> tokens, const CancelFlag* cancel,
@@ -165,6 +168,18 @@ std::int64_t State::take_up(std::span<const std::int32_t> tokens, const CancelFl
   return length;
 }
 
+void State::take_over(std::int64_t length, const std::byte* snapshot) {
+  const auto put = [&](std::byte* to, std::size_t n) {
+    cache_->memory().upload(to, snapshot, n);
+    snapshot += n;
+  };
+  put(fixed_.data(), fixed_.bytes());
+  for (std::size_t t = 0; t < tables_.size(); ++t)
+    in_blocks(t, open_row(t, length), length, [&](std::int64_t row, std::int64_t n) {
+      put(tables_[t].mutable_row(row), static_cast<std::size_t>(n) * tables_[t].row_bytes());
+    });
+}
+
 bool State::take_up_at(std::int64_t length, const CancelFlag* cancel) {
   const store::BlockRef snapshot =
       cache_->known(snapshot_key(length), {snapshot_bytes(length), 0}, cache_->host());
@@ -172,28 +187,15 @@ bool State::take_up_at(std::int64_t length, const CancelFlag* cancel) {
   for (std::size_t t = 0; t < tables_.size(); ++t) {
     tables_[t].truncate(0);
     for (std::int64_t b = 0; b < final_blocks(t, length); ++b) {
-      store::BlockRef block =
-          cache_->known(block_key(t, b), tables_[t].shape(), cache_->memory());
+      store::BlockRef block = cache_->known(block_key(t, b), tables_[t].shape(), cache_->memory());
       if (block == nullptr) return false;
       tables_[t].adopt(std::move(block));
     }
   }
-  const std::size_t total = snapshot->shape.bytes;
-  Buffer<std::byte> bytes(cache_->budget(), total, Use::kKv, "a snapshot of a sequence");
-  if (!cache_->read(snapshot, 0, total, bytes.data(), cancel)) return false;
-  const std::byte* from = bytes.data();
-  const auto put = [&](std::byte* to, std::size_t n) {
-    cache_->memory().upload(to, from, n);
-    from += n;
-  };
-  for (std::size_t t = 0; t < tables_.size(); ++t) {
-    if (!tables_[t].reserve(open_row(t, length), rows(t, length), *cache_)) return false;
-  }
-  put(fixed_.data(), fixed_.bytes());
   for (std::size_t t = 0; t < tables_.size(); ++t)
-    in_blocks(t, open_row(t, length), length, [&](std::int64_t row, std::int64_t n) {
-      put(tables_[t].mutable_row(row), static_cast<std::size_t>(n) * tables_[t].row_bytes());
-    });
+    if (!tables_[t].reserve(open_row(t, length), rows(t, length), *cache_)) return false;
+  if (!cache_->view(snapshot, cancel, [&](const std::byte* from) { take_over(length, from); }))
+    return false;
   snapshots_.push_back({length, snapshot});
   return true;
 }

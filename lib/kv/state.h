@@ -162,6 +162,7 @@ class State {
   // The snapshot that rewind(length) starts from; null when none leads there.
   const Snapshot* source(std::int64_t length) const;
   bool read_fixed(const Snapshot& s);  // into the fixed state; false when it is lost
+  void take_over(std::int64_t length, const std::byte* snapshot);
   // All blocks and the snapshot of a prefix, or nothing.
   bool take_up_at(std::int64_t length, const CancelFlag* cancel);
 

@@ -25,6 +25,8 @@ BlockCache::~BlockCache() {
   bool staged = false;
   for (auto& [ticket, transfer] : transfers_) {
     staged = staged || transfer.staged;
+    if (!transfer.slot.empty()) static_cast<void>(new Slot(std::move(transfer.slot)));
+    if (transfer.direct != nullptr) static_cast<void>(new BlockRef(std::move(transfer.direct)));
     budget().give(Place::kHost, Use::kKv, transfer.own.bytes());
     static_cast<void>(new Buffer<std::byte>(std::move(transfer.own)));
   }
@@ -58,6 +60,7 @@ BlockRef BlockCache::make_block(const BlockKey& key, const BlockShape& shape, Me
 
 BlockRef BlockCache::seal(const BlockKey& key, Slot&& slot, std::size_t row_bytes) {
   BlockShape shape{slot.bytes(), 0};
+  if (&slot.memory() == &host_) shape.bytes -= sizeof(std::uint64_t);
   if (row_bytes != 0) shape = rows_shape(row_bytes, slot.bytes() / row_bytes);
   const BlockRef block = make_block(key, shape, slot.memory());
   BlockRef held;
@@ -66,7 +69,7 @@ BlockRef BlockCache::seal(const BlockKey& key, Slot&& slot, std::size_t row_byte
     const Stay stay(*this);  // what is held stays until it was compared
     held = share(key, block, slot);
     same = held != nullptr && !slot.empty() && held->shape == shape &&
-           same_bytes(*block->memory, held->slot.data(), slot.data(), slot.bytes());
+           same_bytes(*block->memory, held->slot.data(), slot.data(), shape.bytes);
   }
   if (held == nullptr || slot.empty()) {  // `block`, or the one that is held, took the bytes
     const BlockRef& fresh = held == nullptr ? block : held;

@@ -22,6 +22,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -93,9 +94,14 @@ class BlockCache final : public Reclaimer {
   Budget& budget() { return memory_->budget(); }
   bool has_store() const { return below_ != nullptr; }
   Slot allocate(std::size_t bytes) { return Slot(*memory_, bytes, "a KV block"); }
+  // Of host(), with room for the checksum of its stored form behind `bytes`.
+  Slot allocate_snapshot(std::size_t bytes) {
+    return Slot(host_, bytes + sizeof(std::uint64_t), "a snapshot of a sequence");
+  }
 
-  // `slot`, of memory() or host(), is left as it was when this throws.  With `row_bytes` its rows
-  // may be brought one by one; all such blocks of a cache have rows of one size.
+  // `slot`, of allocate() or allocate_snapshot(), is left as it was when this throws.  With
+  // `row_bytes` its rows may be brought one by one; all such blocks of a cache have rows of one
+  // size.
   BlockRef seal(const BlockKey& key, Slot&& slot, std::size_t row_bytes = 0);
   BlockRef find(const BlockKey& key);  // null when no session holds it
   // A block of `memory` that somebody holds, or that the store below says it has; else null.  It
@@ -142,6 +148,9 @@ class BlockCache final : public Reclaimer {
   // Bytes [at, at + n) of a block for the host, wherever it is; false when it is lost.
   bool read(const BlockRef& block, std::size_t at, std::size_t n, void* to,
             const CancelFlag* cancel = nullptr);
+  // body(its bytes) of a snapshot, wherever it is; false when it is lost.
+  bool view(const BlockRef& snapshot, const CancelFlag* cancel,
+            const std::function<void(const std::byte*)>& body);
   // The whole block into a slot of its memory; false when it is lost.
   bool copy(const BlockRef& block, Slot& to);
 
@@ -155,12 +164,14 @@ class BlockCache final : public Reclaimer {
   }
   // With a Stay, until bring_rows() has returned and the rows are read.
   RowCache& rows() { return *rows_; }
-  // Fills the slots of `misses`, which it sorts.  False: some block is lost (and marked).  Then, and
-  // when this throws, rows that did not come have no slot any more.
+  // Fills the slots of `misses`, which it sorts.  False: some block is lost (and marked).  Then,
+  // and when this throws, rows that did not come have no slot any more.
   bool bring_rows(std::span<RowMiss> misses, const CancelFlag* cancel);
 
   // Gives up memory of blocks that the store below has; returns the bytes.
-  std::uint64_t spill(std::uint64_t bytes) noexcept { return give_back(memory_->place(), bytes, 0); }
+  std::uint64_t spill(std::uint64_t bytes) noexcept {
+    return give_back(memory_->place(), bytes, 0);
+  }
   // Puts what could not be put before; waits until the store below has answered every put, at most
   // `timeout_ns`.
   void flush(std::uint64_t timeout_ns);
@@ -175,6 +186,7 @@ class BlockCache final : public Reclaimer {
   static constexpr std::size_t kSweepAt = 1024;
   static constexpr std::size_t kMaxPuts = 64;        // under way; what is beyond them waits
   static constexpr std::size_t kMaxGets = 16;        // at a time
+  static constexpr int kTries = 3;                   // of a get that fails or comes damaged
   static constexpr std::size_t kMaxForgotten = 256;  // gets that were given up and not answered
 
   // Bytes on their way to or from the store below, for as long as it may touch them.
@@ -182,7 +194,12 @@ class BlockCache final : public Reclaimer {
     std::weak_ptr<Block> block;
     Buffer<std::byte> own;
     Staging::Piece staged;  // or
-    std::byte* data() { return staged ? staged.data() : own.data(); }
+    BlockRef direct;        // or, of a put: a snapshot's own memory, pinned
+    Slot slot;              // or, of a get: what will be a snapshot's memory
+    std::byte* data() {
+      if (direct != nullptr) return direct->slot.data();
+      return staged ? staged.data() : slot.empty() ? own.data() : slot.data();
+    }
     std::size_t size = 0;
     bool get = false;
     bool awaited = false;  // somebody wants the result of this get
@@ -198,8 +215,9 @@ class BlockCache final : public Reclaimer {
   // ---- leaving.cc; mutex_ is held, no Stay lives
   struct Leaving;
   std::uint64_t evict(Place place, std::uint64_t bytes, std::uint64_t keep) noexcept;
-  bool trade_blocks(std::uint64_t bytes) noexcept;  // by row, for rows; takes mutex_
-  void list(const BlockRef& block);  // it is here and may leave one day
+  bool trade_blocks(std::uint64_t bytes) noexcept;       // by row, for rows; takes mutex_
+  std::uint64_t collect(bool wait, bool* any) noexcept;  // takes the store's lock
+  void list(const BlockRef& block);                      // it is here and may leave one day
   std::uint64_t let_go(std::span<const Leaving> blocks, std::uint64_t bytes) noexcept;
   void sweep();  // drops dead entries when the table has grown; mutex_ is held
   template <class Body>
@@ -226,9 +244,11 @@ class BlockCache final : public Reclaimer {
   void make_staging(const BlockShape& shape);
   void drain(std::uint64_t timeout_ns);
   void finish_put(const Transfer& t, const Completion& c);
-  void fetch(std::span<const BlockRef> blocks, const CancelFlag* cancel);
-  std::uint64_t begin_get(const BlockRef& block);  // a ticket, or 0
-  void settle(const BlockRef& block, Transfer& t);
+  // The first of `blocks`, as many as there is memory for at a time; returns how many.  Those that
+  // do not come may be asked for again, if this is not the last time.
+  std::size_t fetch(std::span<const BlockRef> blocks, const CancelFlag* cancel, bool last);
+  std::uint64_t begin_get(const BlockRef& block);   // a ticket, or 0
+  bool settle(const BlockRef& block, Transfer& t);  // false: it is not good
   void lose(Block& block) noexcept;
   struct Part;
   class RowReads;
@@ -253,11 +273,12 @@ class BlockCache final : public Reclaimer {
   std::mutex store_mutex_;  // of below_ and what follows; taken before mutex_
   std::atomic<std::thread::id> store_owner_{};
   std::uint64_t next_ticket_ = 1;
-  std::size_t puts_ = 0;  // under way
+  std::size_t puts_ = 0;        // under way
+  std::uint64_t returned_ = 0;  // bytes of transfers that have gone
   std::unordered_map<std::uint64_t, Transfer> transfers_;
   std::unique_ptr<Staging> staging_;  // for transfers of blocks by row
   std::atomic<bool> staging_made_{false};
-  std::uint64_t replaced_ = 0;        // rows_->stats().replaced when it grew last
+  std::uint64_t replaced_ = 0;  // rows_->stats().replaced when it grew last
 };
 
 }  // namespace v4i::store

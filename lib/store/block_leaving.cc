@@ -28,35 +28,46 @@ Turn turn_of(const Block& b, const Memory& rows) {
 
 }  // namespace
 
+// Takes what the store below has answered; returns the bytes of the Budget that came back with it.
+// Waits for an answer to a put, for a while, when `wait` is set; `any` says whether one came.
+std::uint64_t BlockCache::collect(bool wait, bool* any) noexcept try {
+  constexpr auto kPatience = std::chrono::seconds(1);
+  constexpr auto kPause = std::chrono::microseconds(200);
+  const StoreLock own(*this);
+  if (!own.owns()) return 0;
+  const std::uint64_t before = returned_;
+  const std::size_t puts = puts_;
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  do {
+    drain(wait ? 1'000'000 : 0);
+    put_waiting(false);
+    *any = puts_ < puts || returned_ > before;
+    if (wait && !*any) std::this_thread::sleep_for(kPause);  // a store's poll need not wait
+  } while (wait && puts_ > 0 && !*any && std::chrono::steady_clock::now() < deadline);
+  return returned_ - before;
+} catch (...) {
+  return 0;
+}
+
 // Waits for layers that are being computed to end; new ones wait for this meanwhile.
 std::uint64_t BlockCache::give_back(Place place, std::uint64_t bytes, std::uint64_t keep) noexcept {
   constexpr auto kLayer = std::chrono::seconds(5);
-  constexpr std::uint64_t kAnswer = 1'000'000'000;
   if (below_ == nullptr || (place != memory_->place() && place != Place::kHost)) return 0;
-  std::uint64_t given = 0;
-  for (bool again = true; given < bytes && again;) {
-    again = false;
-    if (const StoreLock own(*this); own.owns()) try {
-        drain(0);  // what was confirmed meanwhile may leave
-        put_waiting(false);
-      } catch (...) {
-      }
+  bool any = false;
+  std::uint64_t given = collect(false, &any);
+  do {
     {
       std::unique_lock lock(mutex_);
       ++evicting_;
-      if (stays_changed_.wait_for(lock, kLayer, [&] { return stays_ == 0; }))
+      if (given < bytes && stays_changed_.wait_for(lock, kLayer, [&] { return stays_ == 0; }))
         given += evict(place, bytes - given, keep);
       --evicting_;
       stays_changed_.notify_all();
     }
-    if (given >= bytes) break;
-    if (const StoreLock own(*this); own.owns() && puts_ > 0) try {  // more may leave soon
-        const std::size_t before = puts_;
-        drain(kAnswer);
-        again = puts_ < before;
-      } catch (...) {
-      }
-  }
+    if (given >= bytes) return given;
+    any = false;
+    given += collect(true, &any);  // what is confirmed now may leave
+  } while (any);
   return given;
 }
 
@@ -65,8 +76,8 @@ bool BlockCache::trade_blocks(std::uint64_t bytes) noexcept try {
   if (stays_ > 0) return false;  // of somebody who saves; another time
   std::vector<Leaving> leaving;
   for (const std::weak_ptr<Block>& entry : here_)
-    if (BlockRef b = entry.lock(); b != nullptr && b->here && b->stored && b->pins == 0 &&
-                                   turn_of(*b, *memory_) == kByRow)
+    if (BlockRef b = entry.lock();
+        b != nullptr && b->here && b->stored && b->pins == 0 && turn_of(*b, *memory_) == kByRow)
       leaving.push_back({kByRow, b->used, std::move(b)});
   std::sort(leaving.begin(), leaving.end(),
             [](const Leaving& a, const Leaving& b) { return a.used < b.used; });
@@ -119,8 +130,8 @@ std::uint64_t BlockCache::evict(Place place, std::uint64_t bytes, std::uint64_t 
   const auto first = static_cast<std::size_t>(whole - leaving.begin());
   if (wanted == 0) return 0;
   // A little more than is wanted, so that the next one need not sort.
-  std::uint64_t given = let_go({leaving.data(), first},
-                               std::min(wanted + by_row / kEvictMore, most));
+  std::uint64_t given =
+      let_go({leaving.data(), first}, std::min(wanted + by_row / kEvictMore, most));
   if (given < wanted && rows_ != nullptr && memory_->place() == place)
     given += rows_->shrink(wanted - given, rows_wanted_);
   if (given < wanted)

@@ -92,9 +92,7 @@ class RowCache {
   std::byte* address(std::uint32_t slot) {
     return slabs_[slot / kSlabRows].bytes.data() + slot % kSlabRows * row_bytes_;
   }
-  Owner& owner(std::uint32_t slot) {
-    return slabs_[slot / kSlabRows].owners[slot % kSlabRows];
-  }
+  Owner& owner(std::uint32_t slot) { return slabs_[slot / kSlabRows].owners[slot % kSlabRows]; }
   Taken take(Set& set, std::size_t row);  // mutex_ is held, here and below
   std::uint32_t room();                   // an empty slot; one row makes room if need be
   void vacate(std::uint32_t slot) noexcept;

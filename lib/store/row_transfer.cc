@@ -23,6 +23,7 @@ struct BlockCache::Part {
   std::size_t first_page = 0, pages = 0;
   const BlockRef* block = nullptr;
   std::span<RowMiss> rows;
+  int tries = 1;
 };
 
 // The reads of one bring_rows().  Rows that have come no longer name their block.
@@ -36,21 +37,23 @@ class BlockCache::RowReads {
   RowReads(const RowReads&) = delete;
   RowReads& operator=(const RowReads&) = delete;
 
-  bool finished() const { return open_.empty() && next_ == misses_.size(); }
+  bool finished() const { return open_.empty() && again_.empty() && next_ == misses_.size(); }
   bool lost() const { return lost_; }
-  void start();       // as many as there is room for
-  bool settle();      // takes what has come; whether anything has
+  void start();          // as many as there is room for
+  bool settle();         // takes what has come; whether anything has
   void drop() noexcept;  // what is under way is thrown away when it is reported
 
  private:
   std::size_t part_end(std::size_t begin) const;
-  void begin(std::span<RowMiss> rows);
+  void begin(Part part);
   bool take(const Part& part, Transfer& t);
+  void fail(Part part, const Transfer* t);
+  Part part_of(std::span<RowMiss> rows) const;
 
   BlockCache& cache_;
   std::span<RowMiss> misses_;
   std::size_t next_ = 0;
-  std::vector<Part> open_;
+  std::vector<Part> open_, again_;
   bool lost_ = false;
 };
 
@@ -69,45 +72,68 @@ std::size_t BlockCache::RowReads::part_end(std::size_t begin) const {
 
 void BlockCache::RowReads::start() {
   constexpr std::size_t kMost = 256;  // under way, those of other calls included
+  std::vector<Part> again = std::exchange(again_, {});
+  while (!again.empty() && cache_.staging_->any()) {
+    begin(again.back());
+    again.pop_back();
+  }
+  again_.insert(again_.end(), again.begin(), again.end());
   while (next_ < misses_.size() && cache_.staging_->any() && cache_.transfers_.size() < kMost) {
     const std::size_t end = part_end(next_);
     const std::span<RowMiss> rows = misses_.subspan(next_, end - next_);
     next_ = end;
-    begin(rows);
+    begin(part_of(rows));
   }
 }
 
-void BlockCache::RowReads::begin(std::span<RowMiss> rows) {
-  const Block& block = **rows[0].block;
-  const std::size_t per_page = block.shape.rows_per_page();
-  const bool parts = cache_.below_->reads_parts();
+BlockCache::Part BlockCache::RowReads::part_of(std::span<RowMiss> rows) const {
+  const BlockShape& shape = (*rows[0].block)->shape;
   Part part;
   part.block = rows[0].block;
   part.rows = rows;
-  part.first_page = parts ? rows.front().row / per_page : 0;
-  part.pages = parts ? rows.back().row / per_page + 1 - part.first_page : block.shape.pages();
-  part.ticket = cache_.next_ticket_++;
+  part.pages = shape.pages();
+  if (!cache_.below_->reads_parts()) return part;
+  part.first_page = rows.front().row / shape.rows_per_page();
+  part.pages = rows.back().row / shape.rows_per_page() + 1 - part.first_page;
+  return part;
+}
+
+void BlockCache::RowReads::begin(Part part) {
+  const Block& block = **part.block;
   open_.reserve(open_.size() + 1);
   Transfer t;
   t.get = t.awaited = true;
   t.staged = cache_.staging_->take();
   t.size = part.pages * kPage;
+  part.ticket = cache_.next_ticket_++;
   Transfer& kept = cache_.transfers_.emplace(part.ticket, std::move(t)).first->second;
   const std::span<std::byte> to(kept.data(), kept.size);
   try {
-    if (parts)
+    if (cache_.below_->reads_parts())
       cache_.below_->begin_get_part(block.key, part.first_page * kPage, to, part.ticket);
     else
       cache_.below_->begin_get(block.key, to, part.ticket);
     open_.push_back(part);
   } catch (const Error&) {
     cache_.transfers_.erase(part.ticket);
-    cache_.lose(**part.block);
-    lost_ = true;
+    fail(part, nullptr);
   } catch (...) {
     cache_.transfers_.erase(part.ticket);
     throw;
   }
+}
+
+// A part that was refused (`t` is null) or has not come well: it is tried again, or lost.
+void BlockCache::RowReads::fail(Part part, const Transfer* t) {
+  const bool gone = t != nullptr && t->result.status == Code::kState;
+  if (!gone && part.tries++ < kTries) {
+    again_.push_back(part);
+    return;
+  }
+  if (t != nullptr && t->result.status == Code::kOk)
+    cache_.below_->erase((*part.block)->key);  // damaged, or another's
+  cache_.lose(**part.block);
+  lost_ = true;
 }
 
 bool BlockCache::RowReads::take(const Part& part, Transfer& t) {
@@ -118,10 +144,7 @@ bool BlockCache::RowReads::take(const Part& part, Transfer& t) {
   for (RowMiss& miss : part.rows) {
     const std::size_t page = miss.row / per_page - part.first_page;
     const std::byte* stored = t.data() + page * kPage;
-    if (page != checked && !page_intact(block.key, part.first_page + page, stored)) {
-      cache_.below_->erase(block.key);  // damaged, or another's
-      return false;
-    }
+    if (page != checked && !page_intact(block.key, part.first_page + page, stored)) return false;
     checked = page;
     cache_.memory_->upload(block.rows->at(miss.row), stored + miss.row % per_page * row_bytes,
                            row_bytes);
@@ -137,10 +160,7 @@ bool BlockCache::RowReads::settle() {
   std::erase_if(open_, [&](const Part& part) {
     const auto it = cache_.transfers_.find(part.ticket);
     if (!it->second.done) return false;
-    if (!take(part, it->second)) {
-      cache_.lose(**part.block);
-      lost_ = true;
-    }
+    if (!take(part, it->second)) fail(part, &it->second);
     cache_.transfers_.erase(it);
     return true;
   });

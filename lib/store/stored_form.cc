@@ -49,7 +49,7 @@ BlockShape rows_shape(std::size_t row_bytes, std::size_t rows) {
 void pack(const BlockShape& shape, const BlockKey& key, Memory& memory, const std::byte* from,
           std::byte* to) {
   if (!shape.by_row()) {
-    memory.download(to, from, shape.bytes);
+    if (to != from) memory.download(to, from, shape.bytes);
     const std::uint64_t sum = checksum64(to, shape.bytes, seed_of(key));
     std::memcpy(to + shape.bytes, &sum, kSum);
     return;

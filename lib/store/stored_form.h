@@ -37,7 +37,7 @@ struct BlockShape {
 // A block of `rows` rows: by row, where a row fits into a page.
 BlockShape rows_shape(std::size_t row_bytes, std::size_t rows);
 
-// `to` is zeroed, of stored_bytes(); `from` lies in `memory`.
+// `to` is zeroed, of stored_bytes(); `from` lies in `memory`, and may be `to` for a whole one.
 void pack(const BlockShape& shape, const BlockKey& key, Memory& memory, const std::byte* from,
           std::byte* to);
 bool page_intact(const BlockKey& key, std::size_t page, const std::byte* stored);

@@ -152,7 +152,7 @@ TEST_CASE(
   for (std::uint32_t seed = 1; seed < 4; ++seed) {
     const auto lossy =
         run_three(more, std::make_shared<UnreliableStore>(
-                            seed, UnreliableStore::Chances{.forget = 2, .fail = 3, .refuse = 5}));
+                            seed, UnreliableStore::Chances{.forget = 20, .fail = 15, .refuse = 5}));
     CHECK(peak <= more);
     CHECK(lossy.lost > 0);
   }
