@@ -178,10 +178,14 @@ bool DiskIndex::changed() {
   return std::exchange(d.data_version, now) != now;
 }
 
-std::int64_t DiskIndex::add_segment(std::uint64_t name, std::uint64_t reserved, std::int64_t now) {
+std::int64_t DiskIndex::add_segment(std::uint64_t name, std::uint64_t reserved,
+                                    std::uint64_t capacity, std::int64_t now) {
   Sql& sql = database().sql;
   Statement add(sql, "INSERT INTO segments(name, reserved, bytes, blocks, used) VALUES(?,?,0,0,?)");
   Transaction all(sql);
+  const auto others =
+      static_cast<std::uint64_t>(sql.number("SELECT total(max(reserved, bytes)) FROM segments"));
+  if (reserved > capacity || others > capacity - reserved) return 0;
   {
     Rows rows(add);
     rows.bind(static_cast<std::int64_t>(name)).bind(static_cast<std::int64_t>(reserved)).bind(now);

@@ -57,7 +57,9 @@ class DiskIndex {
   void wait_for_others(int milliseconds);
 
   // These are one transaction each.
-  std::int64_t add_segment(std::uint64_t name, std::uint64_t reserved, std::int64_t now);
+  // Its number; 0 when all segments together would have reserved more than `capacity`.
+  std::int64_t add_segment(std::uint64_t name, std::uint64_t reserved, std::uint64_t capacity,
+                           std::int64_t now);
   void drop_segments(std::span<const std::int64_t> numbers);
   // Sets `reserved` to `bytes`.
   void finish_segment(std::int64_t number, std::uint64_t bytes);

@@ -103,12 +103,6 @@ bool DiskSegments::fits(std::uint64_t pages) const {
   return pages <= kMostPages && pages * kDiskPage <= std::min(capacity_, budget_.cap(Place::kDisk));
 }
 
-std::uint64_t DiskSegments::reserved() const {
-  std::uint64_t all = 0;
-  for (const auto& [number, row] : rows_) all += std::max(row.reserved, row.bytes);
-  return all;
-}
-
 DiskSegments::Room DiskSegments::make_room(std::uint64_t pages) {
   const std::uint64_t bytes = pages * kDiskPage;
   if (current_ != nullptr &&
@@ -123,12 +117,8 @@ DiskSegments::Room DiskSegments::make_room(std::uint64_t pages) {
   return {current_->number, static_cast<std::uint32_t>(current_->pages), current_->file->get()};
 }
 
+// All processes together reserve no more than the capacity; the index decides in one transaction.
 void DiskSegments::begin_segment(std::uint64_t bytes) {
-  refresh();
-  while (reserved() > capacity_ - std::min(bytes, capacity_))
-    if (!evict())
-      fail(Code::kNoMemory, "{}: {} bytes of {} are reserved by segments that are being written",
-           folder_, reserved(), capacity_);
   auto next = std::make_unique<Written>();
   std::uint64_t name = 0;
   int fd = -EBUSY;
@@ -137,15 +127,17 @@ void DiskSegments::begin_segment(std::uint64_t bytes) {
   const std::string path = segment_path(folder_, name);
   if (fd < 0) refuse(path, "begin", -fd);
   next->file = std::make_unique<Descriptor>(fd);
-  const std::int64_t now = now_ms();
   try {
-    next->number = index_.add_segment(name, bytes, now);
+    while ((next->number = index_.add_segment(name, bytes, capacity_, now_ms())) == 0)
+      if (!evict())
+        fail(Code::kNoMemory, "{}: the capacity of {} bytes is taken by segments being written",
+             folder_, capacity_);
+    reload();
   } catch (...) {
-    next.reset();
+    next->file.reset();
     files_.remove(path);
     throw;
   }
-  rows_[next->number] = {next->number, name, bytes, 0, 0, now};
   current_ = std::move(next);
 }
 
@@ -188,8 +180,9 @@ void DiskSegments::abandon() noexcept {
 
 bool DiskSegments::evict() {
   note_use();
+  reload();
   for (const SegmentRow& row : index_.segments()) {
-    if (rows_.try_emplace(row.number, row).second) bytes_ += row.bytes;
+    if (!has(row.number)) continue;
     const std::string path = segment_path(folder_, row.name);
     if (writes(row.number) || files_.is_written(path)) continue;
     drop(row.number);

@@ -79,7 +79,6 @@ class DiskSegments {
   void reload();
   void count() noexcept;  // bytes_ with the Budget
   void forget(std::int64_t segment) noexcept;
-  std::uint64_t reserved() const;
 
   const std::string folder_;
   const std::uint64_t capacity_, segment_bytes_;

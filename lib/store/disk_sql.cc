@@ -21,6 +21,7 @@ Code code_of(int result) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return Code::kBusy;
+    case SQLITE_ERROR:  // a statement that the tables do not fit
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return Code::kFormat;

@@ -1,25 +1,17 @@
 // DiskStore: puts, gets and their reports; see disk_store.h.
 #include "lib/store/disk_store.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <deque>
-#include <optional>
-#include <system_error>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include "lib/base/error.h"
-#include "lib/base/file.h"
-#include "lib/store/disk_files.h"
+#include "lib/store/disk_folder.h"
 #include "lib/store/disk_gets.h"
-#include "lib/store/disk_index.h"
 #include "lib/store/disk_known.h"
-#include "lib/store/disk_segments.h"
+#include "lib/store/disk_puts.h"
 #include "lib/store/disk_sql.h"
 
 namespace v4i::store {
@@ -50,13 +42,10 @@ class DiskStore final : public BlockStore {
   std::size_t poll(std::span<Completion> out, std::uint64_t timeout_ns) override;
   bool contains(const BlockKey& key) override;
   void erase(const BlockKey& key) override;
-  std::uint64_t bytes_used() const override { return segments_->bytes(); }
+  std::uint64_t bytes_used() const override { return segments_.bytes(); }
   StoreStats stats() const override;
 
  private:
-  void open_index();
-  void begin_anew(const std::string& why);
-  void write(const BlockKey& key, std::span<const std::byte> bytes, std::uint64_t ticket);
   bool lookup(const BlockKey& key, BlockPlace* place);
   void read(const BlockKey& key, BlockPlace&& place, std::uint64_t at, std::span<std::byte> to,
             std::uint64_t ticket);
@@ -69,16 +58,13 @@ class DiskStore final : public BlockStore {
   }
   Code failed(const Error& e) noexcept;  // counts it
 
-  const DiskOptions options_;
-  std::shared_ptr<DiskFiles> files_;
-  std::optional<FolderLock> lock_;
-  std::unique_ptr<DiskIndex> index_;
+  DiskFolder folder_;
+  DiskIndex& index_;
+  DiskSegments& segments_;
   DiskKnown known_;
-  std::unique_ptr<DiskSegments> segments_;
 
-  std::vector<NewBlock> pending_;  // written, not in the index yet
-  std::vector<std::uint64_t> pending_tickets_;
-  Clock::time_point pending_since_{}, looked_{}, noted_{};
+  DiskPuts puts_;
+  Clock::time_point looked_{}, noted_{};
   std::deque<Completion> done_;
   std::uint64_t errors_ = 0;
   DiskGets gets_;  // goes first: nobody reads any more then
@@ -86,139 +72,52 @@ class DiskStore final : public BlockStore {
 
 DiskStore::DiskStore(const DiskOptions& options, Budget& budget, std::shared_ptr<ReadQueue> reads,
                      std::shared_ptr<DiskFiles> files)
-    : options_(options), files_(std::move(files)), known_(budget), gets_(budget, std::move(reads)) {
-  if (!options_.read_only) {
-    make_folder(options_.folder);
-    lock_.emplace(options_.folder);
-    lock_->begin_opening();
-    lock_->stay();
-  }
-  open_index();
-  segments_ =
-      std::make_unique<DiskSegments>(options_.folder, options_.capacity, budget, *index_, *files_);
-  if (lock_) {
-    segments_->clean();
-    lock_->end_opening();
-  }
-  index_->wait_for_others(kPatienceMs);
+    : folder_(options, budget, std::move(files)),
+      index_(folder_.index()),
+      segments_(folder_.segments()),
+      known_(budget),
+      puts_(folder_, known_),
+      gets_(budget, std::move(reads)) {
   looked_ = noted_ = Clock::now();
 }
 
 DiskStore::~DiskStore() { commit(true); }
 
-void DiskStore::open_index() {
-  const bool marked = lock_ && file_exists(join_path(options_.folder, "damaged"));
-  try {
-    if (marked) throw DamagedFile(Code::kFormat, "a process has found it damaged");
-    index_ = std::make_unique<DiskIndex>(options_.folder, options_.read_only);
-  } catch (const DamagedFile& e) {
-    if (!lock_) throw;
-    begin_anew(e.text());
-  }
-}
-
-void DiskStore::begin_anew(const std::string& why) {
-  const std::string path = index_path(options_.folder);
-  if (!lock_->alone())
-    fail(Code::kFormat,
-         "{}: damaged ({}), and other processes have the folder open: end them, then open it again",
-         path, why);
-  index_.reset();
-  const std::string kept = join_path(options_.folder, "index.damaged");
-  if (file_exists(path) && std::rename(path.c_str(), kept.c_str()) != 0)
-    fail(Code::kIo, "{}: damaged ({}), and cannot be renamed: {}", path, why,
-         std::generic_category().message(errno));
-  for (const char* other : {"-wal", "-shm"}) std::remove((path + other).c_str());
-  std::remove(join_path(options_.folder, "damaged").c_str());
-  index_ = std::make_unique<DiskIndex>(options_.folder, false);
-}
-
 Code DiskStore::failed(const Error& e) noexcept {
   ++errors_;
   if (dynamic_cast<const DamagedFile*>(&e) == nullptr) return e.code();
-  if (!lock_) return Code::kIo;
-  try {  // whoever opens the folder next begins it anew
-    const std::string mark = join_path(options_.folder, "damaged");
-    const int fd = ::open(mark.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    if (fd >= 0) const Descriptor closed(fd);
-  } catch (...) {
-  }
+  folder_.mark_damaged();
   return Code::kIo;
 }
 
 void DiskStore::begin_put(const BlockKey& key, std::span<const std::byte> bytes,
                           std::uint64_t ticket) {
-  if (options_.read_only)
-    fail(Code::kUnsupported, "{}: the disk tier was opened to read only", options_.folder);
-  if (bytes.size() > kMostBytes || !segments_->fits(pages_of(bytes.size())))
-    fail(Code::kNoMemory, "{}: a block of {} bytes does not fit a disk tier of {}", options_.folder,
-         bytes.size(), options_.capacity);
+  if (folder_.options().read_only)
+    fail(Code::kUnsupported, "{}: the disk tier was opened to read only", folder_.options().folder);
+  if (bytes.size() > kMostBytes || !segments_.fits(pages_of(bytes.size())))
+    fail(Code::kNoMemory, "{}: a block of {} bytes does not fit a disk tier of {}",
+         folder_.options().folder, bytes.size(), folder_.options().capacity);
   try {
     BlockPlace there;
-    if (index_->find(key, &there))
+    if (index_.find(key, &there))
       report(ticket, Code::kOk, bytes.size());
     else
-      write(key, bytes, ticket);
+      puts_.write(key, bytes, ticket);
   } catch (const Error& e) {
     report(ticket, failed(e), 0);
   }
 }
 
-void DiskStore::write(const BlockKey& key, std::span<const std::byte> bytes, std::uint64_t ticket) {
-  const std::uint64_t pages = pages_of(bytes.size());
-  const DiskSegments::Room room = segments_->make_room(pages);
-  const int error = files_->write(room.fd, bytes, room.page * kDiskPage);
-  if (error != 0) {
-    const bool full = error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
-    fail(full ? Code::kNoMemory : Code::kIo, "{}: writing a block of {} bytes failed: {}",
-         options_.folder, bytes.size(), std::generic_category().message(-error));
-  }
-  NewBlock block{key, {room.segment, room.page, static_cast<std::uint32_t>(bytes.size()), {}}};
-  for (std::size_t page = 0; page < pages; ++page) {
-    const std::size_t at = page * kDiskPage;
-    const std::size_t own = std::min<std::size_t>(kDiskPage, bytes.size() - at);
-    block.place.sums.push_back(page_sum(key, block.place, page, bytes.subspan(at, own)));
-  }
-  if (pending_.empty()) pending_since_ = Clock::now();
-  pending_.push_back(std::move(block));
-  pending_tickets_.push_back(ticket);
-  segments_->written(pages);
-}
-
-// `now`: not only when there is a batch of them.  What cannot be committed because another process
-// writes waits for the next call.
 void DiskStore::commit(bool now) {
-  if (pending_.empty()) return;
-  if (!now && pending_.size() < kBatch && Clock::now() - pending_since_ < kBatchAge) return;
-  Code status = Code::kOk;
-  try {
-    const auto wall = std::chrono::system_clock::now().time_since_epoch();
-    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(wall).count();
-    if (!index_->add_blocks(pending_, ms))
-      fail(Code::kIo, "{}: a segment is gone from the index", options_.folder);
-    segments_->committed();
-  } catch (const Error& e) {
-    if (e.code() == Code::kBusy) return;
-    status = failed(e);
-    segments_->abandon();
-  }
-  for (std::size_t i = 0; i < pending_.size(); ++i) {
-    const bool good = status == Code::kOk;
-    if (good) known_.add(pending_[i].key, pending_[i].place);
-    report(pending_tickets_[i], status, good ? pending_[i].place.bytes : 0);
-  }
-  pending_.clear();
-  pending_tickets_.clear();
+  puts_.commit(
+      now, [this](const Error& e) { return failed(e); },
+      [this](const Completion& c) { done_.push_back(c); });
 }
 
 bool DiskStore::lookup(const BlockKey& key, BlockPlace* place) {
-  if (known_.find(key, place) && segments_->has(place->segment)) return true;
-  for (const NewBlock& block : pending_)
-    if (block.key == key) {
-      *place = block.place;
-      return true;
-    }
-  if (!index_->find(key, place)) return false;
+  if (known_.find(key, place) && segments_.has(place->segment)) return true;
+  if (puts_.find(key, place)) return true;
+  if (!index_.find(key, place)) return false;
   known_.add(key, *place);
   return true;
 }
@@ -251,10 +150,10 @@ void DiskStore::begin_get_part(const BlockKey& key, std::uint64_t at, std::span<
 
 void DiskStore::read(const BlockKey& key, BlockPlace&& place, std::uint64_t at,
                      std::span<std::byte> to, std::uint64_t ticket) {
-  auto file = segments_->reader(place.segment);
+  auto file = segments_.reader(place.segment);
   if (file == nullptr) {
     known_.erase(key);
-    if (!options_.read_only) segments_->drop(place.segment);
+    if (!folder_.options().read_only) segments_.drop(place.segment);
     return report(ticket, Code::kState, 0);
   }
   if (to.empty()) return report(ticket, Code::kOk, 0);
@@ -282,9 +181,9 @@ void DiskStore::lost(const DiskGets::Get& get) {
   known_.erase(get.key);
   try {
     BlockPlace now;
-    if (!index_->find(get.key, &now) || now.segment != get.place.segment) return;
+    if (!index_.find(get.key, &now) || now.segment != get.place.segment) return;
     ++errors_;
-    if (!options_.read_only) erase(get.key);
+    if (!folder_.options().read_only) erase(get.key);
   } catch (const Error& e) {
     failed(e);
   }
@@ -295,10 +194,10 @@ void DiskStore::look_around() {
   if (now - looked_ < kLookAround) return;
   looked_ = now;
   try {
-    segments_->refresh();
-    if (options_.read_only || now - noted_ < kNoteUse) return;
+    segments_.refresh();
+    if (folder_.options().read_only || now - noted_ < kNoteUse) return;
     noted_ = now;
-    segments_->note_use();
+    segments_.note_use();
   } catch (const Error& e) {
     if (e.code() != Code::kBusy) failed(e);
   }
@@ -314,9 +213,9 @@ std::size_t DiskStore::poll(std::span<Completion> out, std::uint64_t timeout_ns)
     collect();
     look_around();
     const auto now = Clock::now();
-    if (!done_.empty() || (gets_.empty() && pending_.empty()) || now >= until) break;
+    if (!done_.empty() || (gets_.empty() && puts_.empty()) || now >= until) break;
     auto left = until - now;
-    if (!pending_.empty()) left = std::min<Clock::duration>(left, std::chrono::milliseconds(1));
+    if (!puts_.empty()) left = std::min<Clock::duration>(left, std::chrono::milliseconds(1));
     if (gets_.empty())
       std::this_thread::sleep_for(left);
     else
@@ -339,21 +238,21 @@ bool DiskStore::contains(const BlockKey& key) {
 }
 
 void DiskStore::erase(const BlockKey& key) {
-  if (options_.read_only) return;
+  if (folder_.options().read_only) return;
   known_.erase(key);
   try {
     commit(true);
-    const auto left = index_->erase(key);
-    if (left && left->blocks == 0) segments_->drop(left->segment);
+    const auto left = index_.erase(key);
+    if (left && left->blocks == 0) segments_.drop(left->segment);
   } catch (const Error& e) {
     failed(e);
   }
 }
 
 StoreStats DiskStore::stats() const {
-  StoreStats s{0, bytes_used(), segments_->evictions(), errors_};
+  StoreStats s{0, bytes_used(), segments_.evictions(), errors_};
   try {
-    s.blocks = index_->totals().blocks + pending_.size();
+    s.blocks = index_.totals().blocks + puts_.size();
   } catch (const Error&) {
     // Damaged: it cannot say.
   }
