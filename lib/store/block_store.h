@@ -39,6 +39,12 @@ struct Completion {
   std::uint64_t bytes = 0;
 };
 
+struct StoreStats {
+  std::uint64_t blocks = 0, bytes = 0;  // that lie there
+  std::uint64_t evictions = 0;          // blocks that had to go for others
+  std::uint64_t errors = 0;             // of reading and writing, a miss is none
+};
+
 class BlockStore {
  public:
   virtual ~BlockStore() = default;
@@ -56,7 +62,8 @@ class BlockStore {
   virtual std::size_t poll(std::span<Completion> out, std::uint64_t timeout_ns) = 0;
   virtual bool contains(const BlockKey& key) = 0;
 
-  // Stores that can read a part of a block are asked for what is needed of it; others for the whole.
+  // Stores that can read a part of a block are asked for what is needed of it; others for the
+  // whole.
   virtual bool reads_parts() const { return false; }
   // Bytes [at, at + bytes.size()) of a block.  Completes like begin_get(), with the number of
   // bytes read; kState also when the block ends before.
@@ -67,6 +74,8 @@ class BlockStore {
 
   virtual void erase(const BlockKey& key) = 0;
   virtual std::uint64_t bytes_used() const = 0;
+  // What is not counted is 0.
+  virtual StoreStats stats() const { return {0, bytes_used(), 0, 0}; }
 };
 
 }  // namespace v4i::store
