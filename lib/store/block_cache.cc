@@ -170,6 +170,13 @@ std::uint64_t BlockCache::evict(std::uint64_t bytes) noexcept try {
   return 0;
 }
 
+std::uint64_t BlockCache::stored_bytes(std::span<const BlockRef> blocks) const {
+  std::uint64_t total = 0;
+  const std::scoped_lock lock(mutex_);
+  for (const BlockRef& b : blocks) total += b->stored ? b->bytes : 0;
+  return total;
+}
+
 CacheStats BlockCache::stats() const {
   const std::scoped_lock lock(mutex_);
   CacheStats out = stats_;

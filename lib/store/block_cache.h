@@ -123,7 +123,9 @@ class BlockCache final : public Reclaimer {
   // The whole block into a slot of its memory; false when it is lost.
   bool copy(const BlockRef& block, Slot& to);
   // Gives up memory of blocks that the store below has; returns the bytes.
-  std::uint64_t spill(std::uint64_t bytes) noexcept { return give_back(memory_->place(), bytes, 0); }
+  std::uint64_t spill(std::uint64_t bytes) noexcept {
+    return give_back(memory_->place(), bytes, 0);
+  }
   // Puts what could not be put before; waits until the store below has answered every put, at most
   // `timeout_ns`.
   void flush(std::uint64_t timeout_ns);
@@ -131,6 +133,8 @@ class BlockCache final : public Reclaimer {
   std::uint64_t tick() { return ++clock_; }
 
   std::uint64_t give_back(Place place, std::uint64_t bytes, std::uint64_t keep) noexcept override;
+  // Of `blocks`, of those that the store below has.
+  std::uint64_t stored_bytes(std::span<const BlockRef> blocks) const;
   CacheStats stats() const;
   std::size_t entries() const;  // of the table of keys, dead ones included
 
