@@ -36,6 +36,9 @@ target_link_options(v4infer PRIVATE LINKER:--version-script=${map} LINKER:--excl
 if(NOT V4I_SANITIZE)
   target_link_options(v4infer PRIVATE LINKER:-z,defs)
 endif()
+if(V4I_SQLITE_LINKS)  # SQLite's only look at the environment: lib/store/disk_sql.cc
+  target_link_options(v4infer PRIVATE LINKER:--wrap=getenv)
+endif()
 target_include_directories(v4infer INTERFACE
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 

@@ -22,3 +22,12 @@ endfunction()
 
 v4i_package(URING liburing.h liburing.a "" "io_uring ring; return io_uring_queue_init(1, &ring, 0);")
 v4i_package(SQLITE sqlite3.h libsqlite3.a "m;${CMAKE_DL_LIBS}" "return sqlite3_initialize();")
+
+# One of the two says what open_disk_store() does.
+file(GLOB disk ${PROJECT_SOURCE_DIR}/lib/store/disk_*.cc)
+if(V4I_SQLITE_LINKS)
+  set(disk ${PROJECT_SOURCE_DIR}/lib/store/disk_missing.cc)
+else()
+  list(FILTER disk EXCLUDE REGEX "/disk_missing.cc$")
+endif()
+set_source_files_properties(${disk} PROPERTIES HEADER_FILE_ONLY ON)

@@ -40,9 +40,9 @@ struct Completion {
 };
 
 struct StoreStats {
-  std::uint64_t blocks = 0, bytes = 0;  // that lie there
-  std::uint64_t evictions = 0;          // blocks that had to go for others
-  std::uint64_t errors = 0;             // of reading and writing, a miss is none
+  std::uint64_t blocks = 0, bytes = 0;  // that it holds; 0 blocks also where it does not count them
+  std::uint64_t evictions = 0;          // blocks or files of blocks that left for want of room
+  std::uint64_t errors = 0;             // reads and writes that failed, damaged blocks
 };
 
 class BlockStore {
@@ -53,7 +53,8 @@ class BlockStore {
   // the ticket is never reported.  A put of a key that is there may keep the block
   // that is there.  A get completes with kOk and the size of the block; kState when
   // there is none; kInvalid and the size wanted when `bytes` is too small.  Bytes of
-  // a buffer beyond the block, and the whole of it without kOk, are left alone.
+  // a buffer beyond the block are left alone; so is the whole of it without kOk, unless
+  // the block was there and came damaged.
   virtual void begin_put(const BlockKey& key, std::span<const std::byte> bytes,
                          std::uint64_t ticket) = 0;
   virtual void begin_get(const BlockKey& key, std::span<std::byte> bytes, std::uint64_t ticket) = 0;
@@ -74,8 +75,7 @@ class BlockStore {
 
   virtual void erase(const BlockKey& key) = 0;
   virtual std::uint64_t bytes_used() const = 0;
-  // What is not counted is 0.
-  virtual StoreStats stats() const { return {0, bytes_used(), 0, 0}; }
+  virtual StoreStats stats() const { return {.bytes = bytes_used()}; }
 };
 
 }  // namespace v4i::store
