@@ -4,10 +4,12 @@
 //         the door and wait until nobody is
 //   Log   lines of any thread, handed to the host on a thread that is inside a
 //         v4i_ call
+//   Inside  threads in a function of the host that may not call back
 //
 // Any thread.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <mutex>
@@ -40,6 +42,7 @@ class Gate {
 
   // Afterwards no body runs; waits for those that do.  kState from inside a body.
   void close();
+  void check_outside();  // kState from inside a body
 
  private:
   bool enter();
@@ -50,6 +53,26 @@ class Gate {
   std::condition_variable idle_;
   std::vector<std::thread::id> inside_;
   bool closed_ = false;
+};
+
+class Inside {
+ public:
+  class Scope {
+   public:
+    explicit Scope(Inside& inside);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Inside& inside_;
+  };
+  bool here() const noexcept;  // this thread
+
+ private:
+  mutable std::mutex mutex_;
+  std::atomic<int> count_{0};
+  std::vector<std::thread::id> threads_;
 };
 
 class Log {
@@ -73,6 +96,7 @@ class Log {
   void* user_;
   std::int32_t level_;
   std::mutex mutex_;
+  std::atomic<bool> any_{false};
   std::vector<Line> lines_;
 };
 

@@ -54,6 +54,7 @@ std::shared_ptr<EngineState> create_engine(const v4i_engine_options& o) {
     options.host_bytes = budget.host_bytes;
     options.pinned_bytes = budget.pinned_bytes;
     options.device_bytes = budget.device_bytes;
+    options.disk_bytes = budget.disk_bytes;
   }
   std::shared_ptr<v4i_allocator> keep;
   if (o.allocator != nullptr)
@@ -130,6 +131,17 @@ v4i_memory_stats memory_stats(const Budget& budget) {
   return out;
 }
 
+// They hear of everything that is under way, and then their last call.
+void close_host_stores(EngineState& engine) {
+  std::vector<std::weak_ptr<store::SharedStore>> stores;
+  {
+    const std::scoped_lock lock(engine.stores_mutex);
+    stores.swap(engine.host_stores);
+  }
+  for (const auto& s : stores)
+    if (const auto shared = s.lock()) shared->close();
+}
+
 std::string metrics_text(EngineState& engine, std::int32_t format) {
   const v4i_memory_stats m = memory_stats(engine.engine->budget());
   const int threads = engine.engine->pool().size();
@@ -200,9 +212,10 @@ v4i_status v4i_engine_set_budget(v4i_engine* e, const v4i_memory_budget* b, v4i_
     const v4i_memory_budget wanted = read_struct(b, "v4i_memory_budget");
     const std::uint64_t cap = Budget::cap_of(wanted.host_bytes);
     Budget& budget = engine.engine->budget();
-    budget.set_cap(cap);
-    budget.set_cap(Budget::cap_of(wanted.pinned_bytes), Place::kPinned);
-    if (wanted.device_bytes != 0) budget.set_cap(wanted.device_bytes, Place::kDevice);
+    budget.change_cap(cap);
+    budget.change_cap(Budget::cap_of(wanted.pinned_bytes), Place::kPinned);
+    if (wanted.device_bytes != 0) budget.change_cap(wanted.device_bytes, Place::kDevice);
+    budget.change_cap(Budget::cap_of(wanted.disk_bytes), Place::kDisk);
     if (budget.used() > cap)
       engine.log.add(V4I_LOG_WARN, "engine",
                      fmt::format("budget of {} bytes is below the {} in use: nothing new is "
@@ -219,7 +232,13 @@ v4i_status v4i_engine_memory(const v4i_engine* e, v4i_memory_stats* out, v4i_err
 }
 
 v4i_status v4i_engine_quiesce(v4i_engine* e, v4i_error** err) {
-  return guard(err, [&] { engine_of(e).gate.close(); });
+  return guard(err, [&] {
+    EngineState& engine = *not_null(e, "the engine").state;
+    check_process(engine);
+    engine.gate.check_outside();
+    close_host_stores(engine);
+    engine.gate.close();
+  });
 }
 
 v4i_status v4i_engine_metrics(const v4i_engine* e, int32_t format, v4i_buffer** out,

@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include "lib/capi/boundary.h"
+
 namespace v4i::capi {
 
 std::int64_t process_id() noexcept { return ::getpid(); }
@@ -37,11 +39,17 @@ void check_process(const EngineState& engine) {
          "this engine belongs to the parent process; create one in the child after fork()");
 }
 
+void check_callable(const EngineState& engine) {
+  check_process(engine);
+  if (engine.in_store.here())
+    fail(Code::kBusy, "a function of a KV store called back into the library, which none may");
+}
+
 SessionCall::SessionCall(v4i_session* s) : SessionCall(s, false) {}
 
 SessionCall::SessionCall(const v4i_session* s, bool reading)
     : state_(not_null(s, "the session").state) {
-  check_process(engine());
+  check_callable(engine());
   if (state_->in_use.try_enter())
     entered_ = true;
   else if (!reading || !state_->in_use.mine())
@@ -49,18 +57,20 @@ SessionCall::SessionCall(const v4i_session* s, bool reading)
 }
 
 SessionCall::~SessionCall() {
-  if (entered_) state_->in_use.leave();
+  if (!entered_) return;
+  state_->in_use.leave();
+  quiet([&] { engine().flush_log(); });
 }
 
 EngineState& engine_of(const v4i_engine* e) {
   EngineState& state = *not_null(e, "the engine").state;
-  check_process(state);
+  check_callable(state);
   return state;
 }
 
 ModelState& model_of(const v4i_model* m) {
   ModelState& state = *not_null(m, "the model").state;
-  check_process(*state.engine);
+  check_callable(*state.engine);
   return state;
 }
 

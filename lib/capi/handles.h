@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "include/v4infer/v4infer.h"
 #include "lib/base/cancel.h"
@@ -32,6 +33,10 @@ struct EngineState {
   std::int64_t process;
   Gate gate;
   Log log;
+  Inside in_store;  // threads in a function of a KV store of the host
+  // Stores of the host and on disk, for as long as somebody holds them.
+  std::mutex stores_mutex;
+  std::vector<std::weak_ptr<store::SharedStore>> host_stores, disk_stores;
 
   bool same_process() const noexcept { return process == process_id(); }
   void flush_log() { log.flush(gate); }
@@ -92,8 +97,10 @@ class SessionRead : public SessionCall {
   explicit SessionRead(const v4i_session* s) : SessionCall(s, true) {}
 };
 
-// Each throws kInvalid on NULL and kState in a forked child.
-void check_process(const EngineState& engine);
+void check_process(const EngineState& engine);  // kState in a forked child
+// Each throws kInvalid on NULL, kState in a forked child, and kBusy inside a function of a KV
+// store.
+void check_callable(const EngineState& engine);
 EngineState& engine_of(const v4i_engine* e);
 ModelState& model_of(const v4i_model* m);
 const tokenizer::Tokenizer& tokenizer_of(const v4i_model* m);
@@ -118,6 +125,11 @@ struct v4i_session {
 struct v4i_sampler {
   std::shared_ptr<v4i::capi::ModelState> model;
   std::shared_ptr<v4i::sampling::Sampler> sampler;
+};
+struct v4i_kv_store {
+  std::shared_ptr<v4i::capi::EngineState> engine;
+  std::shared_ptr<v4i::store::SharedStore> shared;
+  std::uint64_t capacity;  // 0: not known
 };
 struct v4i_buffer {
   std::string bytes;

@@ -25,7 +25,7 @@ sampling::Options read_sampler_options(const v4i_sampler_options& o) {
 
 v4i_sampler& sampler_of(v4i_sampler* p) {
   v4i_sampler& out = not_null(p, "the sampler");
-  check_process(*out.model->engine);
+  check_callable(*out.model->engine);
   return out;
 }
 

@@ -1,6 +1,8 @@
 // Section 6 of v4infer.h: sessions, saving, restoring.
 #include "lib/session/session.h"
 
+#include <algorithm>
+
 #include "lib/capi/boundary.h"
 #include "lib/capi/convert.h"
 #include "lib/capi/handles.h"
@@ -8,13 +10,33 @@
 namespace v4i::capi {
 namespace {
 
+constexpr std::size_t kMaxTiers = 16;
+
+session::Tiers tiers_of(const v4i_session_options& o, const EngineState& engine) {
+  session::Tiers tiers;
+  if (o.tier_count == 0) return tiers;
+  if (o.tier_count > kMaxTiers)
+    fail(Code::kInvalid, "v4i_session_options.tier_count is {}, allowed is 0 to {}", o.tier_count,
+         kMaxTiers);
+  not_null(o.tiers, "v4i_session_options.tiers");
+  for (std::size_t i = 0; i < o.tier_count; ++i) {
+    const v4i_kv_store* k = o.tiers[i];
+    if (k == nullptr) fail(Code::kInvalid, "v4i_session_options.tiers[{}] is NULL", i);
+    if (k->engine.get() != &engine)
+      fail(Code::kInvalid, "v4i_session_options.tiers[{}] is a store of another engine", i);
+    if (std::find(tiers.begin(), tiers.end(), k->shared) != tiers.end())
+      fail(Code::kInvalid, "v4i_session_options.tiers[{}] is there twice", i);
+    tiers.push_back(k->shared);
+  }
+  return tiers;
+}
+
 session::SessionOptions read_session_options(const v4i_session_options* given,
-                                             session::Context& context) {
+                                             const ModelState& model) {
+  session::Context& context = *model.context;
   const v4i_session_options o = read_optional(given, "v4i_session_options");
   refuse_extensions(o.next, "v4i_session_options");
   check_range(o.context_size, 0, context.context_max(), "v4i_session_options.context_size");
-  if (o.tier_count != 0)
-    fail(Code::kUnsupported, "v4i_session_options.tiers: this build has the host tier only");
   if (o.priority != 0)
     fail(Code::kUnsupported, "v4i_session_options.priority: this build schedules in call order");
   constexpr std::int32_t kTimeline = 4;
@@ -26,6 +48,7 @@ session::SessionOptions read_session_options(const v4i_session_options* given,
   options.context_size = o.context_size;
   options.seed = o.seed;
   options.profile = o.capture == kTimeline;
+  options.tiers = tiers_of(o, *model.engine);
   return options;
 }
 
@@ -73,6 +96,7 @@ v4i_session_info info_of(const session::Session& s) {
   info.pending = static_cast<std::uint64_t>(s.pending());
   info.context_size = static_cast<std::uint64_t>(s.context_size());
   info.kv_host_bytes = s.kv_bytes();
+  info.kv_store_bytes = s.stored_bytes();
   info.reused_tokens = s.reused_tokens();
   return info;
 }
@@ -90,7 +114,7 @@ v4i_status v4i_session_create(v4i_model* m, const v4i_session_options* o, v4i_se
   return guard(err, [&] {
     ModelState& model = model_of(m);
     v4i_session*& to = not_null(out, "out");
-    const auto options = read_session_options(o, *model.context);
+    const auto options = read_session_options(o, model);
     to = new_handle(m->state, std::make_unique<session::Session>(model.context, options));
   });
 }
@@ -123,7 +147,7 @@ v4i_status v4i_session_restore(v4i_model* m, const v4i_session_options* o, const
   return guard(err, [&] {
     ModelState& model = model_of(m);
     v4i_session*& to = not_null(out, "out");
-    const auto options = read_session_options(o, *model.context);
+    const auto options = read_session_options(o, model);
     const v4i_reader reader = read_struct(r, "v4i_reader");
     if (reader.read == nullptr) fail(Code::kInvalid, "v4i_reader.read is NULL");
     to = new_handle(m->state, session::Session::restore(model.context, options,

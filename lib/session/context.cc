@@ -8,6 +8,7 @@
 #include "lib/base/error.h"
 #include "lib/base/file.h"
 #include "lib/session/cores.h"
+#include "lib/store/chain_store.h"
 
 namespace v4i::session {
 
@@ -22,6 +23,7 @@ std::shared_ptr<forward::Backend> backend_of(const EngineOptions& options, Threa
                                              Budget& budget) {
   budget.set_cap(Budget::cap_of(options.pinned_bytes), Place::kPinned);
   budget.set_cap(Budget::cap_of(options.device_bytes), Place::kDevice);
+  budget.set_cap(Budget::cap_of(options.disk_bytes), Place::kDisk);
   return options.make_backend ? options.make_backend(options.backend, pool, budget)
                               : make_backend(options.backend, pool, budget);
 }
@@ -49,12 +51,19 @@ Engine::Engine(const EngineOptions& options)
       pool_(threads_of(options.threads)),
       backend_(backend_of(options, pool_, budget_)) {}
 
+std::shared_ptr<store::ReadQueue> Engine::reads() {
+  const std::scoped_lock lock(reads_mutex_);
+  if (reads_ == nullptr) reads_ = std::make_shared<store::ReadQueue>();
+  return reads_;
+}
+
 std::shared_ptr<Context> Context::open(std::shared_ptr<Engine> engine, const OpenOptions& options) {
   return std::shared_ptr<Context>(new Context(std::move(engine), options));
 }
 
 Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
-    : engine_(std::move(engine)), cache_(engine_->backend().memory(), options.kv_store) {
+    : engine_(std::move(engine)),
+      cache_(std::make_shared<store::BlockCache>(engine_->backend().memory(), options.kv_store)) {
   if (options.max_batch_tokens < 1 || options.max_batch_tokens > kMaxBatchTokens)
     fail(Code::kInvalid, "max_batch_tokens is {}, allowed is 1 to {}", options.max_batch_tokens,
          kMaxBatchTokens);
@@ -78,6 +87,27 @@ Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
   const std::int64_t most = model_->config().max_positions;
   context_max_ = options.context_hint == 0 ? most : std::min(most, options.context_hint);
   identity_ = identity_of(model_->digest(), options.numerics, forward_->identity());
+}
+
+std::shared_ptr<store::BlockCache> Context::cache_of(const Tiers& tiers) {
+  if (tiers.empty()) return cache_;
+  std::vector<const store::SharedStore*> names;
+  for (const auto& t : tiers) names.push_back(t.get());
+  const std::scoped_lock lock(tiered_mutex_);
+  std::erase_if(tiered_, [](const TieredCache& t) { return t.cache.expired(); });
+  for (const TieredCache& t : tiered_)
+    if (t.tiers == names)
+      if (auto cache = t.cache.lock()) return cache;
+  std::vector<std::unique_ptr<store::BlockStore>> clients;
+  for (const auto& t : tiers) clients.push_back(t->client());
+  std::shared_ptr<store::BlockStore> below;
+  if (clients.size() == 1)
+    below = std::move(clients[0]);
+  else
+    below = std::make_shared<store::ChainStore>(std::move(clients));
+  auto cache = std::make_shared<store::BlockCache>(engine_->backend().memory(), std::move(below));
+  tiered_.push_back({std::move(names), cache});
+  return cache;
 }
 
 void Context::open_tokenizer(const std::string& path) {

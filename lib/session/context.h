@@ -1,7 +1,7 @@
 // Engine and Context: what sessions share.
 //
 //   Engine   threads, backend, memory budget; one per v4i_engine
-//   Context  an opened model with its tokenizer, forward pass and block store; one
+//   Context  an opened model with its tokenizer, forward pass and block caches; one
 //            per v4i_model
 //
 // Any thread, except where a member says otherwise.  A Context keeps its Engine
@@ -11,7 +11,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "lib/base/budget.h"
 #include "lib/base/thread_pool.h"
@@ -21,6 +24,8 @@
 #include "lib/session/backends.h"
 #include "lib/session/compute_lock.h"
 #include "lib/store/block_cache.h"
+#include "lib/store/read_queue.h"
+#include "lib/store/shared_store.h"
 #include "lib/tokenizer/tokenizer.h"
 
 namespace v4i::session {
@@ -29,7 +34,7 @@ struct EngineOptions {
   int threads = 0;  // 1 to 1,024; 0 = physical cores
   BackendOptions backend;
   // Caps by place; 0 or ~0 = none.  Of a device: what the backend says (forward::cuda).
-  std::uint64_t host_bytes = 0, pinned_bytes = 0, device_bytes = 0;
+  std::uint64_t host_bytes = 0, pinned_bytes = 0, device_bytes = 0, disk_bytes = 0;
   HostAllocator allocator;
   // Makes the backend in place of make_backend(); for tests.
   std::function<std::shared_ptr<forward::Backend>(const BackendOptions&, ThreadPool&, Budget&)>
@@ -47,21 +52,28 @@ class Engine {
   forward::Backend& backend() { return *backend_; }
   // The pool runs one thing at a time: whoever computes holds this.
   ComputeLock& compute_lock() { return compute_lock_; }
+  // Reads of files; made when it is first asked for.
+  std::shared_ptr<store::ReadQueue> reads();
 
  private:
   Budget budget_;
   ThreadPool pool_;
   std::shared_ptr<forward::Backend> backend_;
   ComputeLock compute_lock_;
+  std::mutex reads_mutex_;
+  std::shared_ptr<store::ReadQueue> reads_;
 };
+
+// Stores of a session's KV blocks below memory, fast to slow.
+using Tiers = std::vector<std::shared_ptr<store::SharedStore>>;
 
 struct OpenOptions {
   std::string path;
   forward::Numerics numerics = forward::Numerics::kNative;
   std::int64_t context_hint = 0;  // tokens; 0, or above it, = the model's maximum
   int max_batch_tokens = 512;     // of one forward run; 1 to 65,536
-  // Where KV blocks go besides memory: from where they may leave it and be taken up by another
-  // process.  Null: they stay in memory.
+  // Where KV blocks of sessions without tiers go besides memory: from where they may leave it and
+  // be taken up by another process.  Null: they stay in memory.
   std::shared_ptr<store::BlockStore> kv_store;
   int rows_per_block = 64;  // of KV rows: what is sealed, shared and moved at once; 1 to 65,536
 };
@@ -77,7 +89,9 @@ class Context {
   const tokenizer::Tokenizer& tokenizer() const;
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
   forward::Forward& forward() { return *forward_; }  // under the engine's compute lock
-  store::BlockCache& cache() { return cache_; }
+  store::BlockCache& cache() { return *cache_; }     // of sessions without tiers
+  // The cache that sessions with these tiers share.  It lives as long as somebody holds it.
+  std::shared_ptr<store::BlockCache> cache_of(const Tiers& tiers);
   const std::shared_ptr<const kv::Layout>& layout() const { return layout_; }
   std::int64_t context_max() const { return context_max_; }
   std::int64_t vocab() const { return model_->config().vocab; }
@@ -88,10 +102,17 @@ class Context {
   Context(std::shared_ptr<Engine> engine, const OpenOptions& options);
   void open_tokenizer(const std::string& path);
 
+  struct TieredCache {
+    std::vector<const store::SharedStore*> tiers;  // compared, while the cache holds them
+    std::weak_ptr<store::BlockCache> cache;
+  };
+
   std::shared_ptr<Engine> engine_;
   std::shared_ptr<const model::Model> model_;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer_;
-  store::BlockCache cache_;
+  std::shared_ptr<store::BlockCache> cache_;
+  std::mutex tiered_mutex_;
+  std::vector<TieredCache> tiered_;
   std::unique_ptr<forward::Forward> forward_;
   std::shared_ptr<const kv::Layout> layout_;
   std::int64_t context_max_ = 0;

@@ -102,7 +102,7 @@ void Session::replay(const CancelFlag* cancel) {
 }
 
 void Session::make_whole() {
-  if (!context_->cache().has_store()) return;
+  if (!cache_->has_store()) return;
   kv::State* const state = &state_;
   Losses losses;
   const auto layers = static_cast<int>(state_.layout().layers.size());

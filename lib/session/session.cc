@@ -25,17 +25,32 @@ SessionOptions checked(SessionOptions options, const Context& context) {
 }  // namespace
 
 Session::Session(std::shared_ptr<Context> context, const SessionOptions& options)
-    : Session(context, options,
-              kv::State(context->layout(), context->cache(), context->identity())) {}
+    : Session(context, options, context->cache_of(options.tiers)) {}
 
-Session::Session(std::shared_ptr<Context> context, const SessionOptions& options, kv::State state)
+Session::Session(std::shared_ptr<Context> context, const SessionOptions& options,
+                 std::shared_ptr<store::BlockCache> cache)
+    : Session(context, options, cache, kv::State(context->layout(), *cache, context->identity())) {}
+
+Session::Session(std::shared_ptr<Context> context, const SessionOptions& options,
+                 std::shared_ptr<store::BlockCache> cache, kv::State state)
     : context_(std::move(context)),
+      cache_(std::move(cache)),
       options_(checked(options, *context_)),
       state_(std::move(state)),
       sampler_(std::make_shared<const sampling::Sampler>()),
       logits_(context_->engine().budget(), static_cast<std::size_t>(context_->vocab()),
               Use::kScratch, "the logits of a session") {
   reserve(1);
+}
+
+std::uint64_t Session::stored_bytes() const {
+  if (!cache_->has_store()) return 0;
+  std::vector<store::BlockRef> blocks;
+  const auto layers = static_cast<int>(state_.layout().layers.size());
+  for (int l = 0; l < layers; ++l) state_.layer_blocks(l, &blocks);
+  std::sort(blocks.begin(), blocks.end());  // layers that share rows name them twice
+  blocks.erase(std::unique(blocks.begin(), blocks.end()), blocks.end());
+  return cache_->stored_bytes(blocks);
 }
 
 void Session::check_tokens(std::span<const std::int32_t> tokens) const {
@@ -125,7 +140,7 @@ void Session::restart_text() {
 }
 
 std::unique_ptr<Session> Session::fork() const {
-  std::unique_ptr<Session> copy(new Session(context_, options_, state_.fork()));
+  std::unique_ptr<Session> copy(new Session(context_, options_, cache_, state_.fork()));
   copy->reserve(size());
   copy->tokens_.assign(tokens_.begin(), tokens_.end());
   copy->sampler_ = sampler_;

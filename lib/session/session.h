@@ -42,6 +42,8 @@ struct SessionOptions {
   // restore(): a session that was saved by another backend or in other numerics is taken by its
   // tokens, which are then pending; nothing behind them is read.
   bool recompute = false;
+  // Where its KV blocks go besides memory, fast to slow.  None: what the context has (OpenOptions).
+  Tiers tiers;
 };
 
 // Prefill progress: tokens done of total; return true to cancel.  Called after each
@@ -96,6 +98,7 @@ class Session {
   // By the last sync(), and taken up from others since.
   std::uint64_t reused_tokens() const { return reused_; }
   std::uint64_t kv_bytes() const { return state_.bytes(); }
+  std::uint64_t stored_bytes() const;  // of its KV rows, those that stores have
   const Metrics& metrics() const { return metrics_; }
   // Of this session's runs, a batch of several counting whole in each; null when the
   // options asked for none.
@@ -141,7 +144,10 @@ class Session {
   friend class Scheduler;
   using Clock = std::chrono::steady_clock;
 
-  Session(std::shared_ptr<Context> context, const SessionOptions& options, kv::State state);
+  Session(std::shared_ptr<Context> context, const SessionOptions& options,
+          std::shared_ptr<store::BlockCache> cache);
+  Session(std::shared_ptr<Context> context, const SessionOptions& options,
+          std::shared_ptr<store::BlockCache> cache, kv::State state);
   std::int64_t size() const { return static_cast<std::int64_t>(tokens_.size()); }
   std::int32_t vocab() const { return static_cast<std::int32_t>(context_->vocab()); }
   bool has_logits() const { return logits_at_ > 0 && logits_at_ == position(); }
@@ -174,6 +180,7 @@ class Session {
   Step sample_next();
 
   std::shared_ptr<Context> context_;
+  std::shared_ptr<store::BlockCache> cache_;
   SessionOptions options_;
   std::vector<std::int32_t> tokens_;
   kv::State state_;

@@ -157,6 +157,13 @@ void BlockCache::keep(std::span<const BlockRef> blocks, int by) noexcept {
   for (const BlockRef& b : blocks) b->kept += by;
 }
 
+std::uint64_t BlockCache::stored_bytes(std::span<const BlockRef> blocks) const {
+  std::uint64_t total = 0;
+  const std::scoped_lock lock(mutex_);
+  for (const BlockRef& b : blocks) total += b->stored ? b->bytes : 0;
+  return total;
+}
+
 CacheStats BlockCache::stats() const {
   const std::scoped_lock lock(mutex_);
   CacheStats out = stats_;

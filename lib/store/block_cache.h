@@ -179,6 +179,8 @@ class BlockCache final : public Reclaimer {
   std::uint64_t tick() { return ++clock_; }
 
   std::uint64_t give_back(Place place, std::uint64_t bytes, std::uint64_t keep) noexcept override;
+  // Of `blocks`, of those that the store below has.
+  std::uint64_t stored_bytes(std::span<const BlockRef> blocks) const;
   CacheStats stats() const;
   std::size_t entries() const;  // of the table of keys, dead ones included
 

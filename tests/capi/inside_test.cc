@@ -165,22 +165,8 @@ TEST_CASE("What is not built says UNSUPPORTED with a sentence, after its argumen
   refused(V4I_E_UNSUPPORTED, "grammars", [&](v4i_error** err) {
     return v4i_grammar_compile(model().get(), V4I_GRAMMAR_GBNF, "x", 1, &g, err);
   });
-  v4i_kv_store* k = nullptr;
-  auto disk = v4infer::init<v4i_kv_disk_options>();
-  auto table = v4infer::init<v4i_kv_vtable>();
-  refused(V4I_E_UNSUPPORTED, "tiers",
-          [&](v4i_error** err) { return v4i_kv_store_open_disk(engine().get(), &disk, &k, err); });
-  refused(V4I_E_UNSUPPORTED, "tiers", [&](v4i_error** err) {
-    return v4i_kv_store_wrap(engine().get(), &table, nullptr, &k, err);
-  });
-  refused(V4I_E_UNSUPPORTED, "tiers",
-          [&](v4i_error** err) { return v4i_kv_store_get_stats(nullptr, nullptr, err); });
-  refused(V4I_E_UNSUPPORTED, "tiers",
-          [&](v4i_error** err) { return v4i_kv_store_selftest(nullptr, 0, &b, err); });
   CHECK(v4i_session_embedding(nullptr, 0, nullptr, 0, &n, nullptr) == V4I_E_INVALID);
   CHECK(v4i_session_timeline(nullptr, V4I_FORMAT_JSON, &b, nullptr) == V4I_E_INVALID);
   CHECK(b == nullptr);
-  CHECK(k == nullptr);
   v4i_grammar_release(nullptr);
-  v4i_kv_store_release(nullptr);
 }

@@ -48,7 +48,7 @@ TEST_CASE("Session options this build cannot honour are refused, never ignored")
   create(o, V4I_E_INVALID, "context_size is 4294967295, allowed is 0 to 1048576");
   o = v4infer::init<v4i_session_options>();
   o.tier_count = 1;
-  create(o, V4I_E_UNSUPPORTED, "tiers");
+  create(o, V4I_E_INVALID, "tiers is NULL");
   o = v4infer::init<v4i_session_options>();
   o.priority = 1;
   create(o, V4I_E_UNSUPPORTED, "priority");

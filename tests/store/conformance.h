@@ -1,7 +1,5 @@
-// What every BlockStore must do, built in or brought by a host program.
-//
-// check_store() uses stores made by `make` and returns what is wrong with them, one
-// sentence each; empty when nothing is.
+// The suite of lib/store/selftest.h, for stores that a test can make as often as it likes, and keys
+// and bytes for tests of stores.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +20,7 @@ struct StoreTraits {
 
 using MakeStore = std::function<std::unique_ptr<store::BlockStore>()>;
 
+// What is wrong with a fresh store, one sentence each; empty when nothing is.
 std::vector<std::string> check_store(const MakeStore& make, const StoreTraits& traits);
 
 store::BlockKey make_key(std::uint64_t n);

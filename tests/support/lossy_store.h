@@ -1,9 +1,11 @@
 // LossyStore: a BlockStore with one fault, to prove that a test would notice it.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "lib/store/block_store.h"
@@ -27,6 +29,8 @@ enum class Fault {
   kOverrun,          // writes past the block into a larger buffer
   kPartialFill,      // a buffer that is too small is filled and reported as success
   kHideBytes,        // bytes_used() is always 0
+  kReadLate,         // a put is reported before its bytes were read
+  kShortKey,         // of a key only what stands before its first zero byte counts
   kNeverFull,        // a block larger than the store is accepted and forgotten
 };
 
@@ -35,9 +39,15 @@ class LossyStore final : public store::BlockStore {
   LossyStore(std::unique_ptr<store::BlockStore> inner, Fault fault)
       : inner_(std::move(inner)), fault_(fault) {}
 
-  void begin_put(const store::BlockKey& key, std::span<const std::byte> bytes,
+  void begin_put(const store::BlockKey& given, std::span<const std::byte> bytes,
                  std::uint64_t ticket) override {
+    const store::BlockKey key = shortened(given);
     last_key_ = key;
+    if (fault_ == Fault::kReadLate) {
+      puts_late_.push_back({key, bytes});
+      made_up_.push_back({ticket, Code::kOk, bytes.size()});
+      return;
+    }
     if (fault_ == Fault::kLoseBlocks && ++puts_ % 3 == 0) {
       made_up_.push_back({ticket, Code::kOk, bytes.size()});
       return;
@@ -50,8 +60,10 @@ class LossyStore final : public store::BlockStore {
     }
   }
 
-  void begin_get(const store::BlockKey& key, std::span<std::byte> bytes,
+  void begin_get(const store::BlockKey& given, std::span<std::byte> bytes,
                  std::uint64_t ticket) override {
+    const store::BlockKey key = shortened(given);
+    read_late();
     if (fault_ == Fault::kEarlyReport) {
       held_.push_back(std::vector<std::byte>(bytes.size()));
       inner_->begin_get(key, held_.back(), ticket);
@@ -84,10 +96,12 @@ class LossyStore final : public store::BlockStore {
   }
 
   bool contains(const store::BlockKey& key) override {
-    return fault_ != Fault::kContainsNothing && inner_->contains(key);
+    read_late();
+    return fault_ != Fault::kContainsNothing && inner_->contains(shortened(key));
   }
   void erase(const store::BlockKey& key) override {
-    if (fault_ != Fault::kIgnoreErase) inner_->erase(key);
+    read_late();
+    if (fault_ != Fault::kIgnoreErase) inner_->erase(shortened(key));
   }
   std::uint64_t bytes_used() const override {
     return fault_ == Fault::kHideBytes ? 0 : inner_->bytes_used();
@@ -99,6 +113,23 @@ class LossyStore final : public store::BlockStore {
     std::span<std::byte> bytes;
     const std::byte* from;
   };
+
+  store::BlockKey shortened(store::BlockKey key) const {
+    if (fault_ != Fault::kShortKey) return key;
+    std::fill(std::find(key.bytes.begin(), key.bytes.end(), 0), key.bytes.end(), 0);
+    return key;
+  }
+  void read_late() {
+    for (const auto& [key, bytes] : puts_late_) {
+      store::Completion c;
+      try {
+        inner_->begin_put(key, bytes, 0);
+        inner_->poll({&c, 1}, 0);
+      } catch (const Error&) {  // what does not fit is gone
+      }
+    }
+    puts_late_.clear();
+  }
 
   void spoil(store::Completion c) {
     std::optional<Get> get;
@@ -136,6 +167,7 @@ class LossyStore final : public store::BlockStore {
   std::uint64_t puts_ = 0, reports_ = 0;
   std::optional<store::BlockKey> last_key_;
   std::vector<Get> gets_, late_;
+  std::vector<std::pair<store::BlockKey, std::span<const std::byte>>> puts_late_;
   std::deque<std::vector<std::byte>> held_;
   std::deque<store::Completion> made_up_;
 };

@@ -1,6 +1,7 @@
 // The order of the parts within a layer, and what comes before and after the layers.
 #include "lib/forward/cuda/executor.h"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 
@@ -11,6 +12,16 @@
 namespace v4i::forward::cuda {
 
 namespace kc = kernels::cuda;
+
+namespace {
+
+// The blocks of a sequence may have to make room for those of another.
+bool has_store(const Batch& batch) {
+  return std::any_of(batch.items().begin(), batch.items().end(),
+                     [](const Item& i) { return i.state->cache().has_store(); });
+}
+
+}  // namespace
 
 CudaExecutor::CudaExecutor(const Machine& m, std::shared_ptr<const model::Model> model,
                            std::shared_ptr<experts::Experts> experts, const Options& o,
@@ -97,7 +108,7 @@ void CudaExecutor::start(const Batch& batch, Profile* profile) {
 void CudaExecutor::choose_mode(const Batch& batch) {
   key_ = {data_.shape(), 0};
   bool fits = batch.n() <= kGraphTokens && host_experts_ == nullptr && pass_.profile == nullptr &&
-              !batch.items()[0].state->cache().has_store();
+              !has_store(batch);
   for (const Item& item : batch.items()) {
     key_.head_rows += logits_tokens(item);
     fits = fits && item.hidden == nullptr &&
@@ -222,7 +233,7 @@ void CudaExecutor::layer(Layer which, const Batch& in, const Batch& out, kv::Lea
     hyper_pre(pass_, b.hc_ffn, b.ffn_norm);
     moe(pass_, layer);
   }
-  if (in.items()[0].state->cache().has_store()) {  // its blocks may have to make room
+  if (has_store(in)) {
     stream_.wait();
     leases_.clear();
   }

@@ -155,7 +155,7 @@ typedef struct v4i_memory_budget { /* bytes; 0 = library decides, ~0 = no cap */
   uint64_t device_bytes;
   uint64_t pinned_bytes;
   uint64_t host_bytes;
-  uint64_t disk_bytes;
+  uint64_t disk_bytes; /* of all disk tiers together */
 } v4i_memory_budget;
 
 typedef struct v4i_engine_options {
@@ -202,16 +202,19 @@ V4I_API void v4i_engine_release(v4i_engine* e);
 V4I_API size_t v4i_engine_device_count(const v4i_engine* e);
 V4I_API v4i_status v4i_engine_device_info(const v4i_engine* e, size_t i,
                                           v4i_device_info* out, v4i_error** err);
-/* Below what is in use, nothing new is granted until it fits: sessions and models keep
- * what they have.  device_bytes 0 leaves the cap of the device as it is, the others
- * become uncapped with 0. */
+/* Holds at once: what can be had again leaves memory until the new cap fits (KV blocks
+ * that a store has, experts).  What cannot leave is kept, and nothing new is granted
+ * meanwhile.  device_bytes 0 leaves the cap of the device as it is, the others become
+ * uncapped with 0. */
 V4I_API v4i_status v4i_engine_set_budget(v4i_engine* e, const v4i_memory_budget* b,
                                          v4i_error** err);
 V4I_API v4i_status v4i_engine_memory(const v4i_engine* e, v4i_memory_stats* out,
                                      v4i_error** err);
-/* After return no callback of this engine (log, progress, step, reader, writer)
+/* After return no callback of this engine (log, progress, step, reader, writer, KV store)
  * runs again: log lines and progress are dropped, a call that cannot do without
- * its callback returns V4I_E_STATE.  The allocator stays, memory goes back to it.
+ * its callback returns V4I_E_STATE.  KV stores of the host are closed, which is their
+ * last call; their sessions go on without them.  The allocator stays, memory goes back
+ * to it.
  * For hosts that unload managed code under a loaded library (Unity domain
  * reload).  V4I_E_STATE when called from inside one of those callbacks. */
 V4I_API v4i_status v4i_engine_quiesce(v4i_engine* e, v4i_error** err);
@@ -371,7 +374,7 @@ typedef struct v4i_session_options {
   uint32_t struct_size;
   uint32_t context_size; /* 0 = as planned at model open */
   const v4i_ext* next;
-  v4i_kv_store* const* tiers; /* below device and host; fast to slow */
+  v4i_kv_store* const* tiers; /* below device and host; fast to slow; at most 16 */
   size_t tier_count;
   uint64_t seed;
   int32_t priority; /* scheduler: higher first */
@@ -559,43 +562,63 @@ V4I_API v4i_status v4i_session_set_sampler(v4i_session* s, v4i_sampler* p,
                                            v4i_grammar* g, v4i_error** err);
 
 /* ---- 10. KV storage tiers ---------------------------------------------------
- * A tier stores immutable blocks by 32-byte key.  begin_* must not block; the
- * engine collects completions with poll().  Buffers stay valid until the
- * ticket completes.  Calls into one store are serialized.  No function may
- * call back into v4i_. */
+ * A store keeps immutable blocks by 32-byte key: same key, same bytes, for ever, so it
+ * may be shared by sessions, processes and machines.  Sessions name their stores in
+ * v4i_session_options.tiers; memory always comes first.  A store may lose blocks and may
+ * fail: that costs time, never text.  What comes back is checked, and what is damaged
+ * counts as lost and in v4i_kv_stats.errors.
+ *
+ * Your own (v4i_kv_store_wrap).  Its functions are called by the thread that is inside a
+ * v4i_ call, one at a time for one store, and may not call back into v4i_ (V4I_E_BUSY).
+ * begin_* start work and do not block; they return V4I_OK, and then poll() reports the
+ * ticket once, or a failure, and then it never does: V4I_E_NO_MEMORY when it is full,
+ * V4I_E_IO else.  Buffers are yours until the ticket is reported, not a moment longer.
+ * A get of a block larger than its buffer reports V4I_E_INVALID and the size wanted;
+ * bytes behind the block, and all of them without V4I_OK, are left alone. */
 
 typedef struct v4i_kv_key {
-  uint8_t bytes[32]; /* hash of model digest, layer, token prefix */
+  uint8_t bytes[32]; /* hash of model digest, layer, token prefix; any byte may be 0 */
 } v4i_kv_key;
 typedef struct v4i_kv_done {
   uint64_t ticket;
   v4i_status status; /* V4I_E_STATE = not found */
   uint32_t reserved0;
-  uint64_t bytes;
+  uint64_t bytes; /* of the block; of begin_get_part: read */
 } v4i_kv_done;
 typedef struct v4i_kv_vtable {
   uint32_t struct_size;
-  uint32_t flags;
-  const char* name;
-  uint64_t capacity_bytes;
+  uint32_t flags;          /* 0 */
+  const char* name;        /* for messages; copied; may be NULL */
+  uint64_t capacity_bytes; /* 0 = not known */
   v4i_status (*begin_put)(const v4i_kv_key* k, const void* data, uint64_t bytes,
                           uint64_t ticket, void* user);
   v4i_status (*begin_get)(const v4i_kv_key* k, void* data, uint64_t bytes,
                           uint64_t ticket, void* user);
+  /* Waits at most timeout_ns for something to report; *count 0 is normal. */
   v4i_status (*poll)(v4i_kv_done* done, size_t cap, size_t* count,
                      uint64_t timeout_ns, void* user);
-  v4i_status (*contains)(const v4i_kv_key* k, int32_t* yes, void* user);
+  v4i_status (*contains)(const v4i_kv_key* k, int32_t* yes, void* user); /* cheap */
   v4i_status (*erase)(const v4i_kv_key* k, void* user);
-  void (*close)(void* user); /* last call, after every ticket is done */
+  /* Last call, after every ticket was reported (or ten seconds of waiting for them):
+   * when the store was released and its last session too, or in v4i_engine_quiesce().
+   * May be NULL. */
+  void (*close)(void* user);
+  /* May be NULL: then blocks are read whole.  Bytes [at, at + bytes) of a block, at
+   * multiples of 4096; V4I_E_STATE also when the block ends before. */
+  v4i_status (*begin_get_part)(const v4i_kv_key* k, uint64_t at, void* data, uint64_t bytes,
+                               uint64_t ticket, void* user);
 } v4i_kv_vtable;
 
 typedef struct v4i_kv_disk_options {
   uint32_t struct_size;
-  int32_t compression; /* 0 none, 1 fast */
-  const char* folder;
-  uint64_t capacity_bytes;
+  int32_t compression; /* 0 none; 1 fast: V4I_E_UNSUPPORTED, KV rows do not get smaller */
+  const char* folder;  /* made if it is not there; several processes may use it */
+  uint64_t capacity_bytes; /* 0 = until the disk is full */
   int32_t read_only, reserved0;
 } v4i_kv_disk_options;
+/* blocks, bytes and evictions are 0 for a store of the host.  hits and misses are of
+ * blocks asked for; the times are from the beginning of a put or get to its report, so
+ * that those of work side by side overlap. */
 typedef struct v4i_kv_stats {
   uint32_t struct_size;
   uint32_t reserved0;
@@ -603,6 +626,8 @@ typedef struct v4i_kv_stats {
   uint64_t read_bytes, write_bytes, read_ns, write_ns;
 } v4i_kv_stats;
 
+/* Sessions hold their stores: release yours when you like.  V4I_E_UNSUPPORTED where the
+ * build has no disk tier. */
 V4I_API v4i_status v4i_kv_store_open_disk(v4i_engine* e, const v4i_kv_disk_options* o,
                                           v4i_kv_store** out, v4i_error** err);
 V4I_API v4i_status v4i_kv_store_wrap(v4i_engine* e, const v4i_kv_vtable* t, void* user,
@@ -610,7 +635,11 @@ V4I_API v4i_status v4i_kv_store_wrap(v4i_engine* e, const v4i_kv_vtable* t, void
 V4I_API void v4i_kv_store_release(v4i_kv_store* k);
 V4I_API v4i_status v4i_kv_store_get_stats(const v4i_kv_store* k, v4i_kv_stats* out,
                                           v4i_error** err);
-/* The conformance suite that the built-in tiers pass; run it on yours. */
+/* The conformance suite that the built-in tiers pass; run it on yours.  It uses keys of
+ * its own, made from `seed`, and erases them.  *report has a line for each check that
+ * failed ("late: a put or get uses its buffer after its ticket was reported") and is empty when
+ * the store passes: lost, corrupt, erased, twice, reordered, late, partial, parts, closed,
+ * and full where the capacity is known and between 64 KiB and 64 MiB. */
 V4I_API v4i_status v4i_kv_store_selftest(v4i_kv_store* k, uint64_t seed,
                                          v4i_buffer** report, v4i_error** err);
 
