@@ -1,6 +1,9 @@
 // SHA-256 and checksum64; see hash.h.
 #include "lib/base/hash.h"
 
+#define XXH_INLINE_ALL  // compiled in here, under names of this file
+#include <xxhash.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -21,13 +24,6 @@ constexpr std::uint32_t kRound[64] = {
 
 std::uint32_t load_be(const std::uint8_t* p) {
   return std::uint32_t{p[0]} << 24 | std::uint32_t{p[1]} << 16 | std::uint32_t{p[2]} << 8 | p[3];
-}
-
-std::uint64_t mix(std::uint64_t a) {
-  a ^= a >> 32;
-  a *= 0xd6e8feb86659fd93ull;
-  a ^= a >> 32;
-  return a;
 }
 
 // Round j of eight: instead of moving the eight words on by one, the place where they begin moves.
@@ -110,16 +106,7 @@ std::string to_hex(const Digest& d) {
 }
 
 std::uint64_t checksum64(const void* data, std::size_t bytes, std::uint64_t seed) {
-  auto p = static_cast<const std::uint8_t*>(data);
-  std::uint64_t h = mix(seed + 0x9e3779b97f4a7c15ull * (bytes + 1));
-  for (; bytes >= 8; bytes -= 8, p += 8) {
-    std::uint64_t w;
-    std::memcpy(&w, p, 8);
-    h = mix(h ^ w) + 0x9e3779b97f4a7c15ull;
-  }
-  std::uint64_t last = 0;
-  std::memcpy(&last, p, bytes);
-  return mix(h ^ last);
+  return XXH3_64bits_withSeed(data, bytes, seed);
 }
 
 }  // namespace v4i

@@ -26,7 +26,7 @@ class Sha256 {
 
 std::string to_hex(const Digest& d);  // 64 lower-case digits
 
-// Fast, not cryptographic; the same on every machine.
+// XXH3, 64 bits, of xxHash: at the speed of memory, not cryptographic, the same on every machine.
 std::uint64_t checksum64(const void* data, std::size_t bytes, std::uint64_t seed = 0);
 
 }  // namespace v4i

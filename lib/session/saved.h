@@ -14,7 +14,7 @@
 namespace v4i::session {
 
 inline constexpr char kSavedMagic[8] = {'V', '4', 'I', 'S', 'E', 'S', 'S', '\n'};
-inline constexpr std::uint32_t kSavedVersion = 2;
+inline constexpr std::uint32_t kSavedVersion = 3;
 inline constexpr std::uint64_t kSavedEnd = 0x0a646e6553493456ull;  // "V4ISend\n"
 
 struct SavedHeader {

@@ -56,7 +56,8 @@ class BlockStore {
   virtual std::size_t poll(std::span<Completion> out, std::uint64_t timeout_ns) = 0;
   virtual bool contains(const BlockKey& key) = 0;
 
-  // Stores that can read a part of a block are asked for what is needed of it; others for the whole.
+  // Stores that can read a part of a block are asked for what is needed of it; others for the
+  // whole.
   virtual bool reads_parts() const { return false; }
   // Bytes [at, at + bytes.size()) of a block.  Completes like begin_get(), with the number of
   // bytes read; kState also when the block ends before.

@@ -3,11 +3,12 @@
 // A request belongs to its owner and stays where it is, with the memory it reads into, until
 // done(), or cancel() has said that it will not be read.  Demand goes before hints; hints begin
 // only while no demand waits, and at most `hints` of them are under way at a time.  Nothing blocks
-// but wait() and drain().  What a process with O_DIRECT needs (addresses, offsets and sizes in
+// but wait() and progress() with a timeout.  What O_DIRECT needs (addresses, offsets and sizes in
 // multiples of 4096) is the owner's affair.
 //
 // io_uring where the build and the kernel have it, else threads with pread that are started when
-// they are first needed.  Any thread.
+// they are first needed.  A short read is continued to the end of the request or of the file.
+// Any thread.
 #pragma once
 
 #include <atomic>
@@ -46,7 +47,7 @@ class ReadQueue {
   };
   ReadQueue();
   explicit ReadQueue(const Options& options);
-  ~ReadQueue();  // every request is done or cancelled
+  ~ReadQueue();  // cancels what has not begun, waits for what has
   ReadQueue(const ReadQueue&) = delete;
   ReadQueue& operator=(const ReadQueue&) = delete;
 
@@ -58,19 +59,24 @@ class ReadQueue {
   // True: it had not begun, or not been submitted, and will not be read.  False: it is being read
   // or done; wait for it.
   bool cancel(ReadRequest& request) noexcept;
-  // Until it is done, at most `timeout_ns`; whether it is.
+  // Until it is done, at most `timeout_ns`; whether it is.  A hint is promoted.
   bool wait(ReadRequest& request, std::uint64_t timeout_ns);
-  // Until any request has become done since the caller looked, at most `timeout_ns`.  Collects
-  // what has finished; with 0 it does only that.
-  void progress(std::uint64_t timeout_ns);
+  // Until any request has become done since the call, at most `timeout_ns`, and no longer than
+  // something is under way.  Collects what has finished; with 0 it does only that.
+  void progress(std::uint64_t timeout_ns) { progress(timeout_ns, finished()); }
+  // Who shares the queue with others takes finished() first, looks at its requests, then waits
+  // here: what became done in between ends the wait too.
+  void progress(std::uint64_t timeout_ns, std::uint64_t finished);
+  std::uint64_t finished() const noexcept;  // requests that have become done
 
   struct Stats {
     std::uint64_t reads = 0, bytes = 0, errors = 0, hints = 0, cancelled = 0;
   };
   Stats stats() const;
 
+  struct Impl;  // lib/store/read_queue_impl.h
+
  private:
-  struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -1,6 +1,9 @@
 // Hashes against published vectors.
 #include "lib/base/hash.h"
 
+#include <cstdint>
+#include <vector>
+
 #include "tests/support/catch.h"
 
 using namespace v4i;
@@ -26,4 +29,21 @@ TEST_CASE("sha256 does not depend on how the bytes are cut", "[base]") {
     h.update(text.data() + cut, text.size() - cut);
     CHECK(to_hex(h.finish()) == sha(text));
   }
+}
+
+TEST_CASE("checksum64 gives the values of xxHash's own sanity check", "[base]") {
+  std::vector<std::uint8_t> data(2367);
+  std::uint64_t x = 2654435761u;
+  for (std::uint8_t& b : data) {
+    b = static_cast<std::uint8_t>(x >> 56);
+    x *= 11400714785074694797ull;
+  }
+  constexpr std::uint64_t kSeed = 11400714785074694797ull;
+  CHECK(checksum64(data.data(), 0) == 0x2d06800538d394c2ull);
+  CHECK(checksum64(data.data(), 0, kSeed) == 0xa8a6b918b2f0364aull);
+  CHECK(checksum64(data.data(), 1) == 0xc44bdff4074eecdbull);
+  CHECK(checksum64(data.data(), 12) == 0xa713daf0dfbb77e7ull);
+  CHECK(checksum64(data.data(), 195) == 0xcd94217ee362ec3aull);
+  CHECK(checksum64(data.data(), 2048) == 0xdd59e2c3a5f038e0ull);
+  CHECK(checksum64(data.data(), 2367) == 0xcb37aeb9e5d361edull);
 }

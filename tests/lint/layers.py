@@ -41,6 +41,9 @@ PACKAGES = {
     r"nlohmann/": {"lib/", "examples/cli/"},
     r"Eigen/": {"lib/forward/"},
     r"CLI/": {"examples/cli/"},
+    r"xxhash": {"lib/base/"},
+    r"liburing": {"lib/store/"},
+    r"sqlite3": {"lib/store/"},
     r"catch2/|benchmark/": set(),
     r"cuda|cublas|nccl": {"kernels/cuda/", "lib/forward/cuda/"},
 }
