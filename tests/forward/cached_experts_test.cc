@@ -192,7 +192,7 @@ TEST_CASE("a budget that shrinks and grows while tokens are computed is kept, wi
   test::Rig mapped(path, Numerics::kNative, 1);
   const auto ids = some_ids(100, 512);
   const auto want = mapped.logits(ids, 100);
-  Cached rig(path, Numerics::kNative, {}, 2);
+  Cached rig(path, Numerics::kNative, {});
   const std::uint64_t cost = rig.experts->stats().slot_bytes;
   const std::uint64_t others = rig.budget.used() - rig.budget.used(Use::kWeights) + (4u << 20);
   std::atomic<bool> stop{false};
