@@ -21,9 +21,10 @@ static_assert(sizeof(Header) == 56);
 
 }  // namespace
 
-Heat::Heat(int layers, std::int32_t experts)
+Heat::Heat(int layers, std::int32_t experts, float now)
     : layers_(layers),
       experts_(experts),
+      now_share_(now),
       now_(static_cast<std::size_t>(layers) * static_cast<std::size_t>(experts)),
       ever_(now_.size()) {}
 
@@ -48,7 +49,7 @@ void Heat::used(int layer, std::span<const std::int32_t> ids, const Uses& uses) 
 
 float Heat::chance(int layer, std::int32_t id) const {
   const std::size_t i = at(layer, id);
-  return kNow * now_[i] + (1 - kNow) * ever_[i];
+  return now_share_ * now_[i] + (1 - now_share_) * ever_[i];
 }
 
 std::string Heat::save(const Digest& model) const {

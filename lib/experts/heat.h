@@ -26,7 +26,8 @@ class Heat {
   static constexpr float kNow = 0.5f;
   static constexpr float kNowTokens = 8, kEverTokens = 1024;  // half-lives
 
-  Heat(int layers, std::int32_t experts);
+  // `now`: how much the last tokens count, beside those of long ago.
+  Heat(int layers, std::int32_t experts, float now = kNow);
 
   // A layer used `ids` for some tokens.
   void used(int layer, std::span<const std::int32_t> ids, const Uses& uses);
@@ -57,6 +58,7 @@ class Heat {
 
   int layers_;
   std::int32_t experts_;
+  float now_share_;
   std::vector<float> now_, ever_;  // shares of the tokens
 };
 
