@@ -12,6 +12,7 @@
 #include "tests/forward/rig.h"
 #include "tests/support/catch.h"
 #include "tests/support/refusal.h"
+#include "tests/support/safetensors_edit.h"
 #include "tests/support/tiny_model.h"
 
 using namespace v4i;
@@ -306,4 +307,40 @@ TEST_CASE("heat brings back what was used, in another process", "[forward][exper
   CHECK(rig.experts->stats().hint_hits > 10);
   Cached elsewhere(test::make_tiny(2), Numerics::kNative, options);
   CHECK_FALSE(elsewhere.experts->restore_heat(heat));  // another model
+}
+
+TEST_CASE("guesses at the next layer spare misses of a trained router, and can be turned off",
+          "[forward][experts]") {
+  const auto ids = some_ids(150, 8192);
+  const auto run = [&](bool guesses, std::vector<float>* logits) {
+    experts::CacheOptions options;
+    options.slots = 8;  // of 16
+    options.guesses = guesses;
+    Cached rig(nano(), Numerics::kNative, options);
+    *logits = rig.logits(ids, 1);
+    return rig.experts->stats();
+  };
+  std::vector<float> with, without;
+  const experts::Stats on = run(true, &with), off = run(false, &without);
+  CHECK(same_bits(with, without));
+  CHECK(on.hits + on.late + on.misses == off.hits + off.late + off.misses);
+  CHECK(on.hint_reads > off.hint_reads);
+  CHECK(on.misses < off.misses);
+}
+
+TEST_CASE("a scale that is no number is refused in a slot as in the mapping",
+          "[forward][experts]") {
+  const test::TempDir dir;
+  const std::string from = test::make_tiny(1);
+  test::StFile file = test::read_safetensors(from + "/model.safetensors");
+  file.at("layers.2.ffn.experts.3.w2.scale").bytes[9] = '\xff';
+  test::write_safetensors(dir.file("model.safetensors"), file);
+  std::filesystem::copy_file(from + "/config.json", dir.file("config.json"));
+  experts::CacheOptions options;
+  options.slots = 3;
+  Cached rig(dir.path(), Numerics::kNative, options);
+  const auto ids = some_ids(100, 512);
+  const std::string said = test::refusal([&] { rig.logits(ids, 100); });
+  CHECK_THAT(said, Catch::Contains("tensor layers.2.ffn.experts.3.w2.scale: element 9 is 0xff"));
+  CHECK(test::refusal([&] { rig.logits(ids, 100); }) == said);
 }
