@@ -3,7 +3,7 @@
 // The accesses of a trained router are recorded once, token by token, and played to each rule with
 // memory for some of the experts.  "best" knows the future (Belady): no rule is better.  The rows
 // "cache" are the real thing, with and without guesses and saved heat, where what counts is a hit,
-// read by a hint or not.
+// read by a hint or not; the rows "start" are its first eight tokens.
 #include <algorithm>
 #include <cstdio>
 #include <functional>
@@ -126,8 +126,8 @@ void decode(session::Context& context, forward::Forward& forward,
   }
 }
 
-void play_cache(session::Context& context, std::span<const std::int32_t> ids, std::size_t slots,
-                bool guesses, const std::string& heat, std::string* kept) {
+void play_cache(const char* name, session::Context& context, std::span<const std::int32_t> ids,
+                std::size_t slots, bool guesses, const std::string& heat, std::string* kept) {
   Budget budget;
   experts::CacheOptions options;
   options.slots = slots;
@@ -141,7 +141,7 @@ void play_cache(session::Context& context, std::span<const std::int32_t> ids, st
   decode(context, forward, ids);
   const experts::Stats s = cached->stats();
   const auto all = static_cast<double>(s.hits + s.late + s.misses);
-  std::printf("cache,%zu,guesses %s heat %s,%.4f,%.4f,%.1f\n", slots, guesses ? "on" : "off",
+  std::printf("%s,%zu,guesses %s heat %s,%.4f,%.4f,%.1f\n", name, slots, guesses ? "on" : "off",
               heat.empty() ? "off" : "on", static_cast<double>(s.hits) / all,
               static_cast<double>(s.hits + s.late) / all,
               static_cast<double>(s.bytes_read) / static_cast<double>(ids.size()));
@@ -176,10 +176,13 @@ void run(bench::Program& program) {
   for (int slots = all / 4; slots < all; slots += std::max(all / 4, 1)) {
     const auto n = static_cast<std::size_t>(slots);
     std::string heat;
-    play_cache(*context, first, n, false, "", &heat);
+    play_cache("cache", *context, first, n, false, "", &heat);
     for (const bool guesses : {false, true})
-      for (const bool known : {false, true})
-        play_cache(*context, second, n, guesses, known ? heat : "", nullptr);
+      for (const bool known : {false, true}) {
+        play_cache("cache", *context, second, n, guesses, known ? heat : "", nullptr);
+        play_cache("start", *context, second.first(std::min<std::size_t>(second.size(), 8)), n,
+                   guesses, known ? heat : "", nullptr);
+      }
   }
 }
 

@@ -1,5 +1,6 @@
 // Slots: had, given away, filled; see cached.h.
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <numeric>
 
@@ -151,7 +152,11 @@ bool Cached::evict(Slot& s) noexcept {
   bool ended = true;
   if (s.state == State::kReady) ++stats_.evictions;
   if (s.state == State::kReading)
-    for (store::ReadRequest& r : s.all()) ended = (reads_->cancel(r) || r.done()) && ended;
+    for (store::ReadRequest& r : s.all()) {
+      if (reads_->cancel(r)) continue;
+      stats_.bytes_read += r.bytes;
+      ended = r.done() && ended;
+    }
   await(s, false);
   place_[key(s.which.layer, s.which.id)] = nullptr;
   s.state = ended ? State::kEmpty : State::kStopping;
@@ -193,9 +198,11 @@ void Cached::start(Slot& s, ExpertId which, bool hint) {
   s.state = State::kReading;
   s.hinted = hint;
   place_[key(which.layer, which.id)] = &s;
-  for (store::ReadRequest& r : s.all()) {
-    store::ReadRequest* one = &r;
-    reads_->submit({&one, 1}, hint);
+  std::array<store::ReadRequest*, 16> some;
+  for (std::size_t i = 0; i < s.reads;) {
+    std::size_t n = 0;
+    while (n < some.size() && i < s.reads) some[n++] = &s.requests[i++];
+    reads_->submit({some.data(), n}, hint);
   }
   if (hint) ++stats_.hint_reads;
 }
