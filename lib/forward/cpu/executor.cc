@@ -44,6 +44,7 @@ void CpuExecutor::start(const Batch& batch, Profile* profile) {
 
 void CpuExecutor::begin(const Batch& batch, const float* streams, Profile* profile) {
   start(batch, profile);
+  hint_hashed(pass_);
   if (streams == nullptr)
     embed_tokens();
   else
