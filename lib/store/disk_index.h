@@ -78,6 +78,7 @@ class DiskIndex {
  private:
   struct Database;
   Database& database();
+  static void purge(Database& d);  // some rows of segments that are gone
   std::string folder_;
   bool read_only_ = false;
   std::unique_ptr<Database> database_;

@@ -44,9 +44,27 @@ int write_for_ever(DiskFixture& disk, std::uint64_t n, int tell) {
   }
 }
 
+using Clock = std::chrono::steady_clock;
+
+// How long a child takes from its start to its eighth acknowledged put.
+Clock::duration time_to_write(DiskFixture& disk, std::uint64_t from) {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  const auto start = Clock::now();
+  const pid_t child = start_child([&] { return write_for_ever(disk, from, ends[1]); });
+  ::close(ends[1]);
+  std::uint64_t n;
+  for (int i = 0; i < 8; ++i) REQUIRE(::read(ends[0], &n, sizeof n) == sizeof n);
+  const auto took = Clock::now() - start;
+  ::kill(child, SIGKILL);
+  wait_for_child(child);
+  ::close(ends[0]);
+  return took;
+}
+
 // What a child that is killed after `delay` has been told about.
 std::vector<std::uint64_t> written_until_killed(DiskFixture& disk, std::uint64_t from,
-                                                std::chrono::microseconds delay) {
+                                                Clock::duration delay) {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
   const pid_t child = start_child([&] { return write_for_ever(disk, from, ends[1]); });
@@ -66,11 +84,14 @@ TEST_CASE("killed at 200 instants: what was acknowledged is there, the rest whol
           "[store][disk][crash]") {
   DiskFixture disk;
   disk.reads.reset();  // no thread of this process while it forks
-  std::mt19937 random(7);
+  std::mt19937_64 random(7);
+  time_to_write(disk, 1 << 20);  // the first one makes the index
+  const Clock::duration usual = time_to_write(disk, 2 << 20);
   std::uint64_t from = 0, all = 0, unacknowledged = 0;
   for (int round = 0; round < 200; ++round) {
-    const std::chrono::microseconds delay(random() % 16000);
-    const auto told = written_until_killed(disk, from, delay);
+    // While it opens the folder, or while it writes.
+    const auto delay = std::uniform_int_distribution<Clock::rep>(0, 3 * usual.count())(random);
+    const auto told = written_until_killed(disk, from, Clock::duration(delay));
     const std::set<std::uint64_t> acknowledged(told.begin(), told.end());
     all += told.size();
     disk.reads = std::make_shared<store::ReadQueue>();

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "lib/base/hash.h"
+#include "lib/store/disk_sql.h"
 #include "tests/store/disk_fixture.h"
 #include "tests/support/catch.h"
 #include "tests/support/refusal.h"
@@ -123,6 +124,12 @@ TEST_CASE("bytes of segment files stay within capacity, the coldest leave", "[st
   CHECK(store->stats().errors == 0);
   CHECK(get_block(*store, 999, 4096) == Code::kOk);
   CHECK(get_block(*store, 100, 4096) == Code::kState);
+  CHECK_FALSE(store->contains(make_key(100)));
+  CHECK(put_block(*store, 100, 4096) == Code::kOk);  // what has left may come back
+  CHECK(get_block(*store, 100, 4096) == Code::kOk);
+  store::Sql index(disk.folder + "/index.db", store::Sql::Mode::kWrite);
+  CHECK(index.number("SELECT count(*) FROM blocks") < 400);  // rows of 256 blocks, and some to go
+  CHECK(index.number("SELECT sum(blocks) FROM segments") <= 256);
 }
 
 TEST_CASE("the budget for disks caps a store without a capacity", "[store][disk]") {
