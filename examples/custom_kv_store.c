@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <v4infer/v4infer.h>
 
@@ -51,8 +52,11 @@ static void hang_up(redisContext** c) {
 static int connected(store* s, redisContext** c) {
   if (*c != NULL && (*c)->err == 0) return 1;
   hang_up(c);
-  *c = c == &s->pipe ? redisConnectUnixNonBlock(s->path) : redisConnectUnix(s->path);
-  if (*c != NULL && (*c)->err == 0) return 1;
+  const struct timeval patience = {1, 0}; /* of the connection that is waited for */
+  *c = c == &s->pipe ? redisConnectUnixNonBlock(s->path)
+                     : redisConnectUnixWithTimeout(s->path, patience);
+  if (*c != NULL && (*c)->err == 0 && (c == &s->pipe || redisSetTimeout(*c, patience) == REDIS_OK))
+    return 1;
   hang_up(c);
   return 0;
 }
