@@ -76,12 +76,14 @@ void verify_tensors(session::Context& context, const session::Progress& progress
 }
 
 std::shared_ptr<session::Context> open_context(EngineState& engine, const v4i_model_options& o) {
-  const session::OpenOptions options = read_open_options(o);
+  session::OpenOptions options = read_open_options(o);
   std::shared_ptr<CancelFlag> cancel;
   if (o.cancel != nullptr) cancel = o.cancel->flag;
   const session::Progress progress =
       progress_of(o.progress, o.progress_user, V4I_PHASE_READ, engine);
   throw_if_cancelled(cancel.get());
+  // The engine's state outlives every context: who holds one holds a ModelState.
+  options.log = [&engine](const std::string& text) { engine.log.add(V4I_LOG_WARN, "model", text); };
   auto context = session::Context::open(engine.engine, options);
   check_hints(*context, o);
   if (o.verify_tensors != 0) verify_tensors(*context, progress, cancel.get());

@@ -33,6 +33,9 @@ class Backend {
   virtual bool has_device() const noexcept { return false; }
   // Its device, as it is now (a lost one has no free memory); nothing where the CPU does it all.
   virtual std::optional<DeviceInfo> device() const { return {}; }
+  // Its executors ask for the compressed rows of indexed layers one by one (kv::RowWave); else
+  // all rows of a layer are in memory while it is computed.
+  virtual bool reads_single_rows() const noexcept { return false; }
   // Where its executors keep KV rows.
   virtual const std::shared_ptr<store::Memory>& memory() const = 0;
   // Error(kUnsupported) naming the first thing of the model, or of the numerics, that this backend

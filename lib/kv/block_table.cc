@@ -55,7 +55,7 @@ bool BlockTable::is_sealed(std::int64_t index) const { return sealed(index) != n
 void BlockTable::seal(std::int64_t index, const store::BlockKey& key, store::BlockCache& cache) {
   Entry& e = blocks_[static_cast<std::size_t>(index)];
   V4I_CHECK(e.sealed == nullptr);
-  e.sealed = cache.seal(key, std::move(e.open));
+  e.sealed = cache.seal(key, std::move(e.open), shape_.row_bytes);
   e.open.reset();
   e.data = nullptr;
   settled_at_ = kUnsettled;
@@ -74,7 +74,7 @@ void BlockTable::truncate(std::int64_t rows) noexcept {
 }
 
 BlockTable BlockTable::fork(store::BlockCache& cache) const {
-  BlockTable other(row_bytes_, rows_per_block_);
+  BlockTable other(row_bytes_, rows_per_block_, by_row());
   other.blocks_.reserve(blocks_.size());
   for (const Entry& e : blocks_) {
     Entry copy;
@@ -90,14 +90,28 @@ BlockTable BlockTable::fork(store::BlockCache& cache) const {
 }
 
 bool BlockTable::settle(std::uint64_t evictions, std::uint64_t now) {
+  elsewhere_ = 0;
   for (Entry& e : blocks_) {
     if (e.sealed == nullptr) continue;
-    if (!e.sealed->here) return false;
+    if (!e.sealed->here) {
+      if (!by_row()) return false;
+      ++elsewhere_;
+      e.data = nullptr;
+      continue;
+    }
     e.data = e.sealed->slot.data();
     e.sealed->used = now;
   }
   settled_at_ = evictions;
   return true;
+}
+
+const store::BlockRef* BlockTable::elsewhere_block(std::int64_t row) {
+  Entry& e = blocks_[static_cast<std::size_t>(row / rows_per_block_)];
+  if (e.data != nullptr) return nullptr;
+  if (!e.sealed->here) return &e.sealed;
+  e.data = e.sealed->slot.data();  // somebody had it brought as a whole
+  return nullptr;
 }
 
 void BlockTable::sealed_blocks(std::vector<store::BlockRef>* out) const {

@@ -62,6 +62,9 @@ struct Layout {
   int rollback = 0;      // tokens that can be taken back by setting the length
   int window_slots = 0;  // window + rollback
   int rows_per_block = 64;
+  // Rows that a token reads at most of a layer with index keys, where the backend can have them one
+  // by one (RowWave); 0: it needs all rows of a layer in memory.
+  int row_reads = 0;
   std::vector<LayerLayout> layers;
   std::size_t fixed_bytes = 0;  // windows and partial states of all layers
 
@@ -74,7 +77,9 @@ struct Layout {
   std::uint64_t bytes(std::uint64_t tokens) const;
   // Growing bytes per token, the average over whole blocks.
   double bytes_per_token() const;
-  // Of every number that decides what the bytes of a state mean.
+  // The rows of `l` may be in memory one by one, while its index keys are all there.
+  bool by_row(const LayerLayout& l) const { return row_reads > 0 && l.index_keys; }
+  // Of every number that decides what the bytes of a state mean, where they lie apart.
   Digest digest() const;
   // The layer whose rows or keys `layer` reads.
   int source(int layer, bool index) const {

@@ -1,7 +1,7 @@
 // Bringing the blocks of a layer into memory; see lease.h.
 #include "lib/kv/lease.h"
 
-#include <vector>
+#include <algorithm>
 
 #include "lib/kv/state.h"
 
@@ -9,11 +9,23 @@ namespace v4i::kv {
 
 namespace {
 
-// Blocks that stay while others are fetched.
+// body(cache, first state of it) for each cache of the states, once.
+template <class Body>
+void for_each_cache(std::span<State* const> states, Body&& body) {
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    store::BlockCache& cache = states[i]->cache();
+    const auto has = [&](State* s) { return &s->cache() == &cache; };
+    if (std::none_of(states.begin(), states.begin() + static_cast<std::ptrdiff_t>(i), has))
+      body(cache, i);
+  }
+}
+
+// The blocks of one cache that a layer needs as a whole.  They stay while others are fetched.
 class Pinned {
  public:
   Pinned(store::BlockCache& cache, std::span<State* const> states, int layer) : cache_(cache) {
-    for (State* s : states) s->layer_blocks(layer, &blocks_);
+    for (State* s : states)
+      if (&s->cache() == &cache) s->layer_blocks(layer, &blocks_);
     cache_.pin(blocks_, 1);
   }
   ~Pinned() { cache_.pin(blocks_, -1); }
@@ -26,23 +38,43 @@ class Pinned {
   std::vector<store::BlockRef> blocks_;
 };
 
-bool all_here(std::span<State* const> states, int layer, std::uint64_t evictions) {
-  bool all = true;
-  for (State* s : states) all = s->settle(layer, evictions) && all;
-  return all;
+bool has_room(State& state, int layer) {
+  return state.main_rows(layer).whole() ||
+         state.cache().has_room_for_rows(static_cast<std::size_t>(state.layout().row_reads));
 }
 
 }  // namespace
 
-Lease::Lease(std::span<State* const> states, int layer, const CancelFlag* cancel) {
-  store::BlockCache& cache = states[0]->cache();
-  stay_ = store::BlockCache::Stay(cache);
-  if (all_here(states, layer, cache.evictions())) return;
+bool Lease::take(std::span<State* const> states, int layer) {
+  for_each_cache(states, [&](store::BlockCache& cache, std::size_t first) {
+    store::BlockCache::Stay stay(cache);
+    if (first == 0)
+      stay_ = std::move(stay);
+    else
+      more_.push_back(std::move(stay));
+  });
+  bool all = true;
+  for (State* s : states)
+    all = s->settle(layer, s->cache().evictions()) && has_room(*s, layer) && all;
+  if (all) return true;
+  more_.clear();
   stay_.reset();
-  const Pinned pinned(cache, states, layer);
-  cache.bring(pinned.blocks(), cancel);
-  stay_ = store::BlockCache::Stay(cache);
-  if (!all_here(states, layer, cache.evictions())) throw LostRows();
+  return false;
+}
+
+Lease::Lease(std::span<State* const> states, int layer, const CancelFlag* cancel)
+    : cancel_(cancel) {
+  for_each_cache(states, [](store::BlockCache& cache, std::size_t) { cache.balance_rows(); });
+  if (take(states, layer)) return;
+  std::vector<std::unique_ptr<Pinned>> pinned;
+  for_each_cache(states, [&](store::BlockCache& cache, std::size_t) {
+    pinned.push_back(std::make_unique<Pinned>(cache, states, layer));
+    cache.bring(pinned.back()->blocks(), cancel);
+  });
+  for (State* s : states)
+    if (!has_room(*s, layer))
+      s->cache().make_room_for_rows(static_cast<std::size_t>(s->layout().row_reads));
+  if (!take(states, layer)) throw LostRows();
 }
 
 }  // namespace v4i::kv

@@ -1,5 +1,6 @@
-// Lease: everything that one layer of some sequences has to read is in memory.  While a lease
-// lives, no block of the cache leaves memory, so hold one no longer than the layer reads.
+// Lease: everything that one layer of some sequences has to read is in memory, but for compressed
+// rows that are brought one by one (RowWave), for which there is room.  While a lease lives, no
+// block leaves the caches of these sequences, so hold one no longer than the layer reads.
 //
 // Rows are named by (layer, kind, index).  Sealed blocks may be elsewhere; whoever computes a
 // layer holds a lease on it, and an executor that works asynchronously keeps it until the layer
@@ -8,6 +9,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "lib/base/cancel.h"
 #include "lib/base/error.h"
@@ -27,12 +29,16 @@ class LostRows : public Error {
 class Lease {
  public:
   Lease() = default;
-  // `states` share one cache.  Waits for blocks that are elsewhere.  Throws LostRows, Error of
-  // kNoMemory when the rows of one layer do not fit, kCancelled.
+  // Waits for blocks that are elsewhere.  Throws LostRows, Error of kNoMemory when what one layer
+  // needs does not fit, kCancelled.
   Lease(std::span<State* const> states, int layer, const CancelFlag* cancel);
+  const CancelFlag* cancel() const { return cancel_; }
 
  private:
-  store::BlockCache::Stay stay_;
+  bool take(std::span<State* const> states, int layer);  // the stays; false: something is missing
+  const CancelFlag* cancel_ = nullptr;
+  store::BlockCache::Stay stay_;               // of the first state's cache
+  std::vector<store::BlockCache::Stay> more_;  // of other ones
 };
 
 }  // namespace v4i::kv

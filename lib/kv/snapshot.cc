@@ -34,20 +34,35 @@ bool State::snapshot_due(std::int64_t before, std::int64_t length) const {
   return length / snapshot_every_ > std::min(before, last) / snapshot_every_;
 }
 
-std::int64_t State::chunk_length(std::int64_t tokens, bool last) const {
+std::int64_t State::chunk_length(std::int64_t tokens, bool last) {
   const std::int64_t end = length_ + tokens, cut = end / kSnapshotStep * kSnapshotStep;
-  if (last || cut <= length_ || !snapshot_due(length_, cut)) return tokens;
+  if (cut <= length_) return tokens;
+  if (!last) return snapshot_due(length_, cut) ? cut - length_ : tokens;
+  const std::int64_t latest = snapshots_.empty() ? 0 : snapshots_.back().length;
+  if (!cache_->has_store() || cut - latest < kFirstSnapshot) return tokens;
+  prompt_end_ = cut;
   return cut - length_;
 }
 
-// Snapshots may not press others out: they take room only while half is free.
+std::size_t State::max_snapshots() const {
+  constexpr std::uint64_t kShare = 33, kLeast = 4;
+  if (!cache_->has_store()) return kMaxSnapshots;
+  const std::uint64_t kv =
+      layout_->bytes(static_cast<std::uint64_t>(length_)) - layout_->fixed_bytes;
+  const std::uint64_t n = kv / kShare / snapshot_bytes(length_);
+  return static_cast<std::size_t>(std::clamp<std::uint64_t>(n, kLeast, kMaxSnapshots));
+}
+
+// Snapshots may not press others out: without a store, where they would leave memory first, they
+// take room only while half is free.
 void State::remember() {
   if (high_ != length_) return;  // slots of the margin hold what other tokens left there
   Budget& budget = cache_->budget();
   const std::size_t bytes = snapshot_bytes(length_);
-  if (bytes > budget.cap() / 2 || budget.used() > budget.cap() / 2 - bytes) return;
+  const std::uint64_t most = budget.cap() / (cache_->has_store() ? 8 : 2);
+  if (bytes > most || (!cache_->has_store() && budget.used() > most - bytes)) return;
   try {
-    store::Slot slot(cache_->host(), bytes, "a snapshot of a sequence");
+    store::Slot slot = cache_->allocate_snapshot(bytes);
     cache_->memory().download(slot.data(), fixed_.data(), fixed_.bytes());
     std::byte* to = slot.data() + fixed_.bytes();
     bool whole = true;
@@ -63,7 +78,7 @@ void State::remember() {
   } catch (const std::bad_alloc&) {
     return;
   }
-  while (snapshots_.size() > kMaxSnapshots) thin_snapshots();
+  while (snapshots_.size() > max_snapshots()) thin_snapshots();
 }
 
 // Doubles the distance: keeps the first in each span, and the latest.
@@ -75,6 +90,7 @@ void State::thin_snapshots() {
     const std::int64_t span = s.length / snapshot_every_;
     const bool keep = span != last_span || s.length == latest;
     last_span = span;
+    if (!keep) cache_->discard(s.block);
     return !keep;
   });
 }
@@ -111,14 +127,26 @@ void State::rewind(std::int64_t length) {
     snapshot_every_ = kFirstSnapshot;
   } else if (high_ - length > layout_->rollback) {
     const Snapshot* s = source(length);
-    const store::BlockCache::Stay stay(*cache_);
-    cache_->memory().upload(fixed_.data(), s->block->slot.data(), fixed_.bytes());
+    if (!read_fixed(*s)) {
+      s->block->lost = true;
+      std::erase_if(snapshots_, [](const Snapshot& other) { return other.block->lost.load(); });
+      return rewind(rewind_target(length));
+    }
     high_ = s->length;
   }
   length_ = length;
   prefix_.cut(length);
   trim_tables();
   std::erase_if(snapshots_, [&](const Snapshot& s) { return s.length > length; });
+}
+
+bool State::read_fixed(const Snapshot& s) try {
+  return cache_->view(s.block, nullptr, [&](const std::byte* bytes) {
+    cache_->memory().upload(fixed_.data(), bytes, fixed_.bytes());
+  });
+} catch (const Error& e) {
+  if (e.code() == Code::kNoMemory) return false;  // as good as lost
+  throw;
 }
 
 std::int64_t State::take_up(std::span<const std::int32_t> tokens, const CancelFlag* cancel,
@@ -140,35 +168,34 @@ std::int64_t State::take_up(std::span<const std::int32_t> tokens, const CancelFl
   return length;
 }
 
-bool State::take_up_at(std::int64_t length, const CancelFlag* cancel) {
-  const store::BlockRef snapshot =
-      cache_->known(snapshot_key(length), snapshot_bytes(length), cache_->host());
-  if (snapshot == nullptr) return false;
-  for (std::size_t t = 0; t < tables_.size(); ++t) {
-    tables_[t].truncate(0);
-    for (std::int64_t b = 0; b < final_blocks(t, length); ++b) {
-      store::BlockRef block =
-          cache_->known(block_key(t, b), tables_[t].block_bytes(), cache_->memory());
-      if (block == nullptr) return false;
-      tables_[t].adopt(std::move(block));
-    }
-  }
-  const std::size_t total = snapshot->bytes;
-  Buffer<std::byte> bytes(cache_->budget(), total, Use::kKv, "a snapshot of a sequence");
-  if (!cache_->read(snapshot, 0, total, bytes.data(), cancel)) return false;
-  const std::byte* from = bytes.data();
+void State::take_over(std::int64_t length, const std::byte* snapshot) {
   const auto put = [&](std::byte* to, std::size_t n) {
-    cache_->memory().upload(to, from, n);
-    from += n;
+    cache_->memory().upload(to, snapshot, n);
+    snapshot += n;
   };
-  for (std::size_t t = 0; t < tables_.size(); ++t) {
-    if (!tables_[t].reserve(open_row(t, length), rows(t, length), *cache_)) return false;
-  }
   put(fixed_.data(), fixed_.bytes());
   for (std::size_t t = 0; t < tables_.size(); ++t)
     in_blocks(t, open_row(t, length), length, [&](std::int64_t row, std::int64_t n) {
       put(tables_[t].mutable_row(row), static_cast<std::size_t>(n) * tables_[t].row_bytes());
     });
+}
+
+bool State::take_up_at(std::int64_t length, const CancelFlag* cancel) {
+  const store::BlockRef snapshot =
+      cache_->known(snapshot_key(length), {snapshot_bytes(length), 0}, cache_->host());
+  if (snapshot == nullptr) return false;
+  for (std::size_t t = 0; t < tables_.size(); ++t) {
+    tables_[t].truncate(0);
+    for (std::int64_t b = 0; b < final_blocks(t, length); ++b) {
+      store::BlockRef block = cache_->known(block_key(t, b), tables_[t].shape(), cache_->memory());
+      if (block == nullptr) return false;
+      tables_[t].adopt(std::move(block));
+    }
+  }
+  for (std::size_t t = 0; t < tables_.size(); ++t)
+    if (!tables_[t].reserve(open_row(t, length), rows(t, length), *cache_)) return false;
+  if (!cache_->view(snapshot, cancel, [&](const std::byte* from) { take_over(length, from); }))
+    return false;
   snapshots_.push_back({length, snapshot});
   return true;
 }

@@ -41,7 +41,8 @@ State::State(std::shared_ptr<const Layout> layout, store::BlockCache& cache, Pre
   tables_.reserve(layout_->layers.size() * 2);
   for (const LayerLayout& l : layout_->layers)
     for (bool index : {false, true})
-      tables_.emplace_back(layout_->row_bytes(l, index), layout_->rows_per_block);
+      tables_.emplace_back(layout_->row_bytes(l, index), layout_->rows_per_block,
+                           !index && layout_->by_row(l));
   snapshots_.reserve(kMaxSnapshots + 1);
 }
 
@@ -52,7 +53,7 @@ State::~State() = default;
 std::uint64_t State::bytes() const {
   std::uint64_t total = fixed_.bytes() + next_.bytes() + prefix_.bytes();
   for (const BlockTable& t : tables_) total += t.bytes();
-  for (const Snapshot& s : snapshots_) total += s.block->bytes;
+  for (const Snapshot& s : snapshots_) total += s.block->here ? s.block->shape.bytes : 0;
   return total;
 }
 
@@ -113,7 +114,7 @@ std::int64_t State::final_blocks(std::size_t table, std::int64_t length) const {
 
 void State::layer_blocks(int layer, std::vector<store::BlockRef>* out) const {
   for (const RowKind kind : {RowKind::kMain, RowKind::kIndex})
-    table_of(layer, kind).sealed_blocks(out);
+    if (const BlockTable& t = table_of(layer, kind); !t.by_row()) t.sealed_blocks(out);
 }
 
 bool State::settle(int layer, std::uint64_t evictions) {
@@ -187,7 +188,7 @@ void State::commit() {
   pending_ = 0;
   high_ = std::max(high_, length_);
   seal_final_blocks();
-  if (snapshot_due(before, length_)) remember();
+  if (snapshot_due(before, length_) || length_ == prompt_end_) remember();
 }
 
 void State::abort() noexcept {
@@ -227,7 +228,7 @@ void State::seal_final_blocks() {
         tables_[t].seal(first, block_key(t, first), *cache_);
         if (keeping_ == 0) continue;
         kept_.push_back(tables_[t].sealed(first));
-        cache_->pin({&kept_.back(), 1}, 1);
+        cache_->keep({&kept_.back(), 1}, 1);
       }
     }
   } catch (const std::exception&) {
@@ -238,10 +239,10 @@ void State::seal_final_blocks() {
 void State::keep_blocks(int by) {
   if (keeping_ == 0)
     for (const BlockTable& t : tables_) t.sealed_blocks(&kept_);
-  if (keeping_ == 0) cache_->pin(kept_, 1);
+  if (keeping_ == 0) cache_->keep(kept_, 1);
   keeping_ += by;
   if (keeping_ > 0) return;
-  cache_->pin(kept_, -1);
+  cache_->keep(kept_, -1);
   kept_.clear();
 }
 

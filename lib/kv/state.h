@@ -81,13 +81,15 @@ class State {
   // The longest length <= `length` that can be had without recomputing: `length`
   // itself within the rollback margin, else the nearest snapshot, else 0.
   std::int64_t rewind_target(std::int64_t length) const;
-  void rewind(std::int64_t length);  // to a value of rewind_target()
+  // To a value of rewind_target(); shorter when the store has lost the snapshot that leads there.
+  void rewind(std::int64_t length);
   // How far the tokens go whose rows are all there or elsewhere: less than length() when blocks
   // are lost.  Asks the store below.
   std::int64_t usable_length() const;
   // A chunk of `tokens`, the last of its prompt or not, that makes the best use of snapshots: at
-  // most `tokens`, less when a snapshot is due that the whole chunk would step over.
-  std::int64_t chunk_length(std::int64_t tokens, bool last) const;
+  // most `tokens`, less when a snapshot is due that the whole chunk would step over, or when the
+  // prompt should be there for other processes, through the store below, to its end.
+  std::int64_t chunk_length(std::int64_t tokens, bool last);
   // For an empty state: takes up the longest prefix of `tokens` that another session, or another
   // process through the store below, has left whole.  Returns its length, a multiple of 128.
   // Cancelled while it waits for a store, it takes up nothing.
@@ -103,12 +105,15 @@ class State {
   void restore(const ReadBytes& read, std::span<const std::int32_t> tokens,
                std::span<const Media> media = {});
 
-  // Between keep_blocks(1) and keep_blocks(-1) no block of this state leaves memory.
+  // Between keep_blocks(1) and keep_blocks(-1) blocks of this state leave memory after all others.
   void keep_blocks(int by);
 
-  // ---- for Lease
+  // ---- for Lease and RowWave
+  // Those that have to be in memory as a whole.
   void layer_blocks(int layer, std::vector<store::BlockRef>* out) const;
   bool settle(int layer, std::uint64_t evictions);
+  BlockTable& main_rows(int layer) { return table_of(layer, RowKind::kMain); }
+  const BlockTable& main_rows(int layer) const { return table_of(layer, RowKind::kMain); }
 
  private:
   struct Snapshot {
@@ -148,6 +153,7 @@ class State {
   // ---- snapshot.cc
   static constexpr std::int64_t kFirstSnapshot = 512;  // tokens between snapshots, at the start
   static constexpr std::size_t kMaxSnapshots = 8;
+  std::size_t max_snapshots() const;  // where a store keeps them about 3 % of the KV
   bool snapshot_due(std::int64_t before, std::int64_t length) const;
   store::BlockKey snapshot_key(std::int64_t length) const;
   std::size_t snapshot_bytes(std::int64_t length) const;
@@ -155,6 +161,8 @@ class State {
   void thin_snapshots();
   // The snapshot that rewind(length) starts from; null when none leads there.
   const Snapshot* source(std::int64_t length) const;
+  bool read_fixed(const Snapshot& s);  // into the fixed state; false when it is lost
+  void take_over(std::int64_t length, const std::byte* snapshot);
   // All blocks and the snapshot of a prefix, or nothing.
   bool take_up_at(std::int64_t length, const CancelFlag* cancel);
 
@@ -175,8 +183,9 @@ class State {
   Prefix prefix_;                    // tokens [0, length_ + pending_)
   std::vector<Snapshot> snapshots_;  // rising lengths
   std::int64_t snapshot_every_;
+  std::int64_t prompt_end_ = 0;  // where a snapshot is wanted besides
   int keeping_ = 0;
-  std::vector<store::BlockRef> kept_;  // pinned, while keeping_ > 0
+  std::vector<store::BlockRef> kept_;  // while keeping_ > 0
 };
 
 }  // namespace v4i::kv

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
+#include <numeric>
 #include <thread>
 #include <utility>
 
@@ -113,6 +115,11 @@ std::unique_ptr<Checkpoint> Checkpoint::open(const std::string& path) {
   c->folder_ = found.folder;
   for (const std::string& name : found.shards)
     c->shards_.emplace_back(join_path(found.folder, name));
+  c->by_address_.resize(c->shards_.size());
+  std::iota(c->by_address_.begin(), c->by_address_.end(), 0u);
+  std::sort(c->by_address_.begin(), c->by_address_.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return std::less<>()(c->shards_[a].bytes().data(), c->shards_[b].bytes().data());
+  });
   std::vector<std::vector<HeaderEntry>> headers = read_headers(c->shards_);
   for (std::uint32_t shard = 0; shard < headers.size(); ++shard) {
     for (HeaderEntry& e : headers[shard]) {
@@ -142,6 +149,20 @@ std::int32_t Checkpoint::find(std::string_view name) const {
 
 TensorView Checkpoint::view(const TensorInfo& t) const {
   return {t.dtype, t.shape, shards_[t.shard].bytes().data() + t.begin};
+}
+
+FileRange Checkpoint::range_of(const void* data, std::uint64_t bytes) const {
+  const auto* p = static_cast<const std::byte*>(data);
+  const auto behind = std::upper_bound(by_address_.begin(), by_address_.end(), p,
+                                       [&](const std::byte* at, std::uint32_t s) {
+                                         return std::less<>()(at, shards_[s].bytes().data());
+                                       });
+  V4I_CHECK(behind != by_address_.begin());
+  const std::uint32_t shard = *std::prev(behind);
+  const std::span<const std::byte> file = shards_[shard].bytes();
+  const auto begin = static_cast<std::uint64_t>(p - file.data());
+  V4I_CHECK(begin <= file.size() && bytes <= file.size() - begin);
+  return {shard, begin, bytes};
 }
 
 void Checkpoint::expect_random_access(bool on) const {

@@ -31,6 +31,12 @@ struct TensorInfo {
   std::uint64_t begin = 0, end = 0;  // byte range in the shard file, checked
 };
 
+// Bytes of a shard file.
+struct FileRange {
+  std::uint32_t shard = 0;
+  std::uint64_t begin = 0, bytes = 0;
+};
+
 // Where config.json lies: `path` when it is a folder, else the folder of the file.
 std::string model_folder(const std::string& path);
 
@@ -43,7 +49,11 @@ class Checkpoint {
   // Index into tensors(), or -1.
   std::int32_t find(std::string_view name) const;
   TensorView view(const TensorInfo& t) const;
-  const std::string& shard_path(const TensorInfo& t) const { return shards_[t.shard].path(); }
+  // Which bytes of which file these are; `data` points into a view.
+  FileRange range_of(const void* data, std::uint64_t bytes) const;
+  const std::string& shard_path(const TensorInfo& t) const { return shard_path(t.shard); }
+  const std::string& shard_path(std::uint32_t shard) const { return shards_[shard].path(); }
+  std::uint64_t shard_bytes(std::uint32_t shard) const { return shards_[shard].bytes().size(); }
   std::size_t shard_count() const { return shards_.size(); }
   std::uint64_t tensor_bytes() const { return tensor_bytes_; }
   std::uint64_t file_bytes() const;
@@ -56,6 +66,7 @@ class Checkpoint {
   Checkpoint() = default;
   std::string folder_;
   std::vector<MappedFile> shards_;
+  std::vector<std::uint32_t> by_address_;  // shards, in the order of their mappings
   std::vector<TensorInfo> tensors_;
   std::uint64_t tensor_bytes_ = 0;
 };

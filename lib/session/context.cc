@@ -7,6 +7,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/experts/heat_file.h"
 #include "lib/session/cores.h"
 #include "lib/store/chain_store.h"
 
@@ -73,6 +74,7 @@ Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
     fail(Code::kInvalid, "context_hint is {}, allowed is 0 or more", options.context_hint);
   model_ = model::Model::open(options.path);
   open_tokenizer(join_path(model_->checkpoint().folder(), "tokenizer.json"));
+  open_experts(options);
   forward::Options forward_options;
   forward_options.numerics = options.numerics;
   forward_options.max_tokens = options.max_batch_tokens;
@@ -81,12 +83,36 @@ Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
     // Weights on their way to a device are checked by the pool, which does one thing at a time.
     std::optional<Turn> turn;
     if (engine_->backend().has_device()) turn.emplace(engine_->compute_lock(), nullptr);
-    forward_ = std::make_unique<forward::Forward>(model_, engine_->backend(), forward_options);
+    forward_ =
+        std::make_unique<forward::Forward>(model_, engine_->backend(), forward_options, experts_);
   }
   layout_ = std::make_shared<const kv::Layout>(forward_->layout());
   const std::int64_t most = model_->config().max_positions;
   context_max_ = options.context_hint == 0 ? most : std::min(most, options.context_hint);
   identity_ = identity_of(model_->digest(), options.numerics, forward_->identity());
+  // After everything that must have its memory.
+  if (!heat_path_.empty()) experts::load_heat(*experts_, heat_path_, log_);
+}
+
+Context::~Context() {
+  if (!heat_path_.empty()) experts::save_heat(*experts_, heat_path_, log_);
+}
+
+void Context::open_experts(const OpenOptions& options) {
+  using experts::Placement;
+  Budget& budget = engine_->budget();
+  const bool cached =
+      options.experts == Placement::kCached ||
+      (options.experts == Placement::kBest && experts::needs_cache(*model_, budget));
+  if (!cached) {
+    experts_ = experts::mapped_experts(model_);
+    return;
+  }
+  log_ = options.log;
+  experts_ = experts::cached_experts(model_, budget, engine_->reads(),
+                                     {options.expert_slots, options.expert_guesses, log_, {}});
+  if (!options.heat_folder.empty())
+    heat_path_ = experts::heat_path(options.heat_folder, model_->digest());
 }
 
 std::shared_ptr<store::BlockCache> Context::cache_of(const Tiers& tiers) {

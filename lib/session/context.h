@@ -18,6 +18,7 @@
 
 #include "lib/base/budget.h"
 #include "lib/base/thread_pool.h"
+#include "lib/experts/experts.h"
 #include "lib/forward/forward.h"
 #include "lib/kv/layout.h"
 #include "lib/model/model.h"
@@ -76,6 +77,13 @@ struct OpenOptions {
   // be taken up by another process.  Null: they stay in memory.
   std::shared_ptr<store::BlockStore> kv_store;
   int rows_per_block = 64;  // of KV rows: what is sealed, shared and moved at once; 1 to 65,536
+  // Where the experts lie, and how many, where they lie in slots.
+  experts::Placement experts = experts::Placement::kBest;
+  std::size_t expert_slots = 0;  // at most; 0: as many as the budget has room for
+  bool expert_guesses = true;    // reads what the next layer may need
+  // Where it is kept which experts are used the most: the folder of a disk tier.  Empty: nowhere.
+  std::string heat_folder;
+  std::function<void(const std::string&)> log;  // sentences for the host; of any call
 };
 
 class Context {
@@ -83,11 +91,15 @@ class Context {
   // tokenizer.json is looked for in the model's folder; a model without one opens,
   // and text functions say what is missing (tokenizer() throws kUnsupported).
   static std::shared_ptr<Context> open(std::shared_ptr<Engine> engine, const OpenOptions& options);
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
 
   Engine& engine() { return *engine_; }
   const model::Model& model() const { return *model_; }
   const tokenizer::Tokenizer& tokenizer() const;
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
+  const experts::Experts& experts() const { return *experts_; }
   forward::Forward& forward() { return *forward_; }  // under the engine's compute lock
   store::BlockCache& cache() { return *cache_; }     // of sessions without tiers
   // The cache that sessions with these tiers share.  It lives as long as somebody holds it.
@@ -101,6 +113,7 @@ class Context {
  private:
   Context(std::shared_ptr<Engine> engine, const OpenOptions& options);
   void open_tokenizer(const std::string& path);
+  void open_experts(const OpenOptions& options);
 
   struct TieredCache {
     std::vector<const store::SharedStore*> tiers;  // compared, while the cache holds them
@@ -109,6 +122,9 @@ class Context {
 
   std::shared_ptr<Engine> engine_;
   std::shared_ptr<const model::Model> model_;
+  std::shared_ptr<experts::Experts> experts_;
+  std::string heat_path_;  // empty: the heat is not kept
+  std::function<void(const std::string&)> log_;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer_;
   std::shared_ptr<store::BlockCache> cache_;
   std::mutex tiered_mutex_;

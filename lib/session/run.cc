@@ -14,8 +14,8 @@ namespace v4i::session {
 namespace {
 
 // Times that rows were lost in one call.  A store that loses what it has just confirmed could go
-// on for ever; so after two losses the blocks of the call's sessions stay in memory until it is
-// over.
+// on for ever; so after two losses the blocks of the call's sessions leave memory after all others,
+// until it is over, and where they do not fit there is an end.
 class Losses {
  public:
   Losses() = default;
@@ -26,7 +26,10 @@ class Losses {
   Losses& operator=(const Losses&) = delete;
   template <class States>
   void add(const States& states) {
-    if (++count_ != 2) return;
+    constexpr int kMost = 100;
+    if (++count_ > kMost)
+      fail(Code::kIo, "the KV stores of this session have lost rows {} times in one call", kMost);
+    if (count_ != 2) return;
     for (kv::State* s : states) {
       s->keep_blocks(1);
       kept_.push_back(s);

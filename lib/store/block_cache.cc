@@ -1,5 +1,6 @@
-// Sharing by key, with the bytes compared before they are shared; leaving memory.  What passes
-// between the cache and the store below it is in block_transfer.cc.
+// Sharing by key, with the bytes compared before they are shared.  What leaves memory, and when, is
+// in block_leaving.cc; what passes between the cache and the store below it in block_transfer.cc
+// and row_transfer.cc.
 #include "lib/store/block_cache.h"
 
 #include <algorithm>
@@ -21,25 +22,54 @@ BlockCache::~BlockCache() {
   } catch (...) {
   }
   // The store may still write to what it has not answered: that memory is never freed.
+  bool staged = false;
   for (auto& [ticket, transfer] : transfers_) {
-    budget().give(Place::kHost, Use::kKv, transfer.bytes.bytes());
-    static_cast<void>(new Buffer<std::byte>(std::move(transfer.bytes)));
+    staged = staged || transfer.staged;
+    if (!transfer.slot.empty()) static_cast<void>(new Slot(std::move(transfer.slot)));
+    if (transfer.direct != nullptr) static_cast<void>(new BlockRef(std::move(transfer.direct)));
+    budget().give(Place::kHost, Use::kKv, transfer.own.bytes());
+    static_cast<void>(new Buffer<std::byte>(std::move(transfer.own)));
+  }
+  transfers_.clear();
+  if (staged) {
+    budget().give(Place::kHost, Use::kKv, staging_->bytes());
+    static_cast<void>(staging_.release());
   }
 }
 
-BlockRef BlockCache::seal(const BlockKey& key, Slot&& slot) {
+std::shared_ptr<RowCache> BlockCache::rows_of(const BlockShape& shape) {
+  const std::scoped_lock lock(mutex_);
+  if (rows_ == nullptr) {
+    rows_ = std::make_shared<RowCache>(memory_, shape.row_bytes);
+    rows_shape_ = shape;
+  }
+  V4I_CHECK(rows_shape_ == shape);
+  return rows_;
+}
+
+BlockRef BlockCache::make_block(const BlockKey& key, const BlockShape& shape, Memory& memory) {
   auto block = std::make_shared<Block>();
   block->key = key;
-  block->bytes = slot.bytes();
-  block->memory = &slot.memory();
+  block->shape = shape;
+  block->memory = &memory;
   block->used = tick();
+  if (below_ != nullptr && shape.by_row())
+    block->rows = std::make_unique<RowCache::Set>(rows_of(shape), shape.rows());
+  return block;
+}
+
+BlockRef BlockCache::seal(const BlockKey& key, Slot&& slot, std::size_t row_bytes) {
+  BlockShape shape{slot.bytes(), 0};
+  if (&slot.memory() == &host_) shape.bytes -= sizeof(std::uint64_t);
+  if (row_bytes != 0) shape = rows_shape(row_bytes, slot.bytes() / row_bytes);
+  const BlockRef block = make_block(key, shape, slot.memory());
   BlockRef held;
   bool same = false;
   {
     const Stay stay(*this);  // what is held stays until it was compared
     held = share(key, block, slot);
-    same = held != nullptr && !slot.empty() && held->bytes == slot.bytes() &&
-           same_bytes(*block->memory, held->slot.data(), slot.data(), slot.bytes());
+    same = held != nullptr && !slot.empty() && held->shape == shape &&
+           same_bytes(*block->memory, held->slot.data(), slot.data(), shape.bytes);
   }
   if (held == nullptr || slot.empty()) {  // `block`, or the one that is held, took the bytes
     const BlockRef& fresh = held == nullptr ? block : held;
@@ -51,7 +81,7 @@ BlockRef BlockCache::seal(const BlockKey& key, Slot&& slot) {
   ++(same ? stats_.shared : stats_.conflicts);
   if (same) return held;
   block->slot = std::move(slot);
-  block->here = true;
+  block->here = true;  // and stays: only one of a key is put below
   return block;
 }
 
@@ -62,12 +92,14 @@ BlockRef BlockCache::share(const BlockKey& key, const BlockRef& block, Slot& slo
   std::weak_ptr<Block>& entry = blocks_[key];
   BlockRef held = entry.lock();
   if (held != nullptr && held->here) return held;
+  here_.reserve(here_.size() + 1);
   // Nothing throws from here on, so `slot` is taken or untouched.
   Block& to = held != nullptr ? *held : *block;
   to.slot = std::move(slot);
   to.used = block->used.load();
   to.lost = false;
   to.here = true;
+  list(held != nullptr ? held : block);
   if (held != nullptr) return held;
   entry = block;
   sweep();
@@ -80,18 +112,15 @@ BlockRef BlockCache::find(const BlockKey& key) {
   return it == blocks_.end() ? nullptr : it->second.lock();
 }
 
-BlockRef BlockCache::known(const BlockKey& key, std::size_t bytes, Memory& memory) {
+BlockRef BlockCache::known(const BlockKey& key, const BlockShape& shape, Memory& memory) {
   BlockRef held = find(key);
-  if (held != nullptr) return held->bytes == bytes && !held->lost ? held : nullptr;
+  if (held != nullptr) return held->shape == shape && !held->lost ? held : nullptr;
   if (below_ == nullptr) return nullptr;
   {
     const StoreLock lock(*this);
     if (!lock.owns() || !below_->contains(key)) return nullptr;  // busy: not worth a wait
   }
-  auto block = std::make_shared<Block>();
-  block->key = key;
-  block->bytes = bytes;
-  block->memory = &memory;
+  const BlockRef block = make_block(key, shape, memory);
   block->stored = true;
   const std::scoped_lock lock(mutex_);
   std::weak_ptr<Block>& entry = blocks_[key];
@@ -123,51 +152,9 @@ void BlockCache::pin(std::span<const BlockRef> blocks, int by) noexcept {
   }
 }
 
-// Waits for layers that are being computed to end; new ones wait for this meanwhile.
-std::uint64_t BlockCache::give_back(Place place, std::uint64_t bytes, std::uint64_t) noexcept {
-  constexpr auto kLayer = std::chrono::seconds(5);
-  if (below_ == nullptr || place != memory_->place()) return 0;
-  if (const StoreLock own(*this); own.owns()) {
-    try {
-      drain(0);  // what was confirmed meanwhile may leave
-    } catch (...) {
-    }
-  }
-  std::unique_lock lock(mutex_);
-  ++evicting_;
-  std::uint64_t given = 0;
-  if (stays_changed_.wait_for(lock, kLayer, [&] { return stays_ == 0; })) given = evict(bytes);
-  --evicting_;
-  stays_changed_.notify_all();
-  return given;
-}
-
-std::uint64_t BlockCache::evict(std::uint64_t bytes) noexcept try {
-  std::vector<std::pair<std::uint64_t, BlockRef>> leaving;  // by their last use, as it is now
-  std::uint64_t all = 0;
-  for (const auto& [key, entry] : blocks_) {
-    BlockRef b = entry.lock();
-    if (b == nullptr || !b->stored || b->pins > 0 || !b->here || b->memory != memory_.get())
-      continue;
-    all += b->bytes;
-    const std::uint64_t used = b->used;
-    leaving.emplace_back(used, std::move(b));
-  }
-  std::sort(leaving.begin(), leaving.end(),
-            [](const auto& a, const auto& b) { return a.first < b.first; });
-  const std::uint64_t wanted =
-      std::min(bytes, all) + all / kEvictMore;  // so that the next one need not sort
-  std::uint64_t given = 0;
-  for (const auto& [used, b] : leaving) {
-    if (given >= wanted) break;
-    given += b->bytes;
-    b->here = false;
-    b->slot.reset();
-    ++stats_.evicted;
-  }
-  return given;
-} catch (const std::bad_alloc&) {
-  return 0;
+void BlockCache::keep(std::span<const BlockRef> blocks, int by) noexcept {
+  const std::scoped_lock lock(mutex_);
+  for (const BlockRef& b : blocks) b->kept += by;
 }
 
 std::uint64_t BlockCache::stored_bytes(std::span<const BlockRef> blocks) const {
@@ -180,8 +167,17 @@ std::uint64_t BlockCache::stored_bytes(std::span<const BlockRef> blocks) const {
 CacheStats BlockCache::stats() const {
   const std::scoped_lock lock(mutex_);
   CacheStats out = stats_;
-  out.blocks = static_cast<std::uint64_t>(std::count_if(
-      blocks_.begin(), blocks_.end(), [](const auto& entry) { return !entry.second.expired(); }));
+  for (const auto& [key, entry] : blocks_) {
+    const BlockRef b = entry.lock();
+    if (b == nullptr) continue;
+    ++out.blocks;
+    (b->here ? out.here_bytes : out.elsewhere_bytes) += b->shape.bytes;
+  }
+  if (rows_ == nullptr) return out;
+  const RowCache::Stats rows = rows_->stats();
+  out.row_bytes = rows_->bytes();
+  out.row_hits = rows.hits;
+  out.row_misses = rows.misses;
   return out;
 }
 

@@ -8,19 +8,21 @@
 // seal() hands over a finished block.  When a block of that key is already there (a fork, or
 // another session with the same prompt) the existing one is returned and the new bytes are
 // dropped: equal prefixes are held once.  A block lives as long as somebody holds a BlockRef.
-// What was sealed is put into the store below, again later if it could not be put at once; when
-// the Budget is short, blocks that the store has confirmed leave memory, those first that were
-// sealed, fetched or looked for the longest ago.
+// What was sealed is put into the store below, again later if it could not be put at once.  When
+// the Budget is short, blocks that the store has confirmed leave memory: snapshots first, then
+// blocks whose rows may be read one by one, then rows (RowCache), then the rest, and of each kind
+// those first that were sealed, fetched or looked for the longest ago.
 //
-// In the store a block is its bytes and a checksum of key and bytes, so that a damaged or a
-// foreign block is noticed and counts as lost.
+// In the store a block carries checksums (stored_form.h), so that a damaged or a foreign one is
+// noticed and counts as lost.
 //
-// Any thread.
+// Any thread, but for rows: begin_rows() to bring_rows() are called by who computes.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -33,12 +35,16 @@
 #include "lib/base/cancel.h"
 #include "lib/store/block_store.h"
 #include "lib/store/memory.h"
+#include "lib/store/row_cache.h"
+#include "lib/store/staging.h"
+#include "lib/store/stored_form.h"
 
 namespace v4i::store {
 
 struct Block {
   BlockKey key;
-  std::size_t bytes = 0;
+  BlockShape shape;
+  std::unique_ptr<RowCache::Set> rows;         // by row, and a store is below
   Memory* memory = nullptr;                    // where it is when it is here
   std::atomic<bool> here{false}, lost{false};  // neither: elsewhere
   // The fields below belong to the cache and change under its mutex.  `slot` is read without it
@@ -46,6 +52,8 @@ struct Block {
   Slot slot;
   bool stored = false;                 // the store below has confirmed it
   int pins = 0;                        // may not leave although no Stay lives
+  int kept = 0;                        // leaves last
+  bool listed = false;                 // among those that may leave
   std::atomic<std::uint64_t> used{0};  // the cache's clock when it was sealed, pinned or settled
 };
 using BlockRef = std::shared_ptr<Block>;
@@ -58,6 +66,16 @@ struct CacheStats {
   std::uint64_t evicted = 0;    // left memory
   std::uint64_t fetched = 0;    // came back
   std::uint64_t lost = 0;       // did not come back, or came back damaged
+  std::uint64_t here_bytes = 0, elsewhere_bytes = 0;  // of the blocks that somebody holds
+  std::uint64_t row_bytes = 0;                        // room for single rows
+  std::uint64_t row_hits = 0, row_misses = 0;         // rows that attention asked for
+  std::uint64_t read_bytes = 0;                       // that came from the store below
+};
+
+// A row that is to be brought.
+struct RowMiss {
+  const BlockRef* block = nullptr;
+  std::uint32_t row = 0;
 };
 
 class BlockCache final : public Reclaimer {
@@ -76,13 +94,21 @@ class BlockCache final : public Reclaimer {
   Budget& budget() { return memory_->budget(); }
   bool has_store() const { return below_ != nullptr; }
   Slot allocate(std::size_t bytes) { return Slot(*memory_, bytes, "a KV block"); }
+  // Of host(), with room for the checksum of its stored form behind `bytes`.
+  Slot allocate_snapshot(std::size_t bytes) {
+    return Slot(host_, bytes + sizeof(std::uint64_t), "a snapshot of a sequence");
+  }
 
-  // `slot`, of memory() or host(), is left as it was when this throws.
-  BlockRef seal(const BlockKey& key, Slot&& slot);
+  // `slot`, of allocate() or allocate_snapshot(), is left as it was when this throws.  With
+  // `row_bytes` its rows may be brought one by one; all such blocks of a cache have rows of one
+  // size.
+  BlockRef seal(const BlockKey& key, Slot&& slot, std::size_t row_bytes = 0);
   BlockRef find(const BlockKey& key);  // null when no session holds it
   // A block of `memory` that somebody holds, or that the store below says it has; else null.  It
   // may be elsewhere.
-  BlockRef known(const BlockKey& key, std::size_t bytes, Memory& memory);
+  BlockRef known(const BlockKey& key, const BlockShape& shape, Memory& memory);
+  // It is wanted no more: the store below need not keep it, unless somebody else holds it.
+  void discard(const BlockRef& block) noexcept;
   // Marks as lost those of `blocks` that are elsewhere and that the store below does not have.
   void probe(std::span<const BlockRef> blocks);
 
@@ -112,6 +138,8 @@ class BlockCache final : public Reclaimer {
   std::uint64_t evictions() const;
   // Pinned blocks stay here without a Stay; pin(+1) and pin(-1) come in pairs.
   void pin(std::span<const BlockRef> blocks, int by) noexcept;
+  // Blocks that are kept leave after all others.
+  void keep(std::span<const BlockRef> blocks, int by) noexcept;
   // Fetches those of `blocks` that are elsewhere into memory; the rest is left alone.  Those that
   // do not come are marked lost.  Waits for the store, ten seconds at most for its next answer.
   // Error(kNoMemory) when memory does not suffice even after what is unpinned has left it;
@@ -120,8 +148,26 @@ class BlockCache final : public Reclaimer {
   // Bytes [at, at + n) of a block for the host, wherever it is; false when it is lost.
   bool read(const BlockRef& block, std::size_t at, std::size_t n, void* to,
             const CancelFlag* cancel = nullptr);
+  // body(its bytes) of a snapshot, wherever it is; false when it is lost.
+  bool view(const BlockRef& snapshot, const CancelFlag* cancel,
+            const std::function<void(const std::byte*)>& body);
   // The whole block into a slot of its memory; false when it is lost.
   bool copy(const BlockRef& block, Slot& to);
+
+  // ---- single rows of blocks that are elsewhere, for who computes (row_transfer.cc)
+  // Room for a wave of `rows` rows at least.  Without a Stay.  Error(kNoMemory).
+  void make_room_for_rows(std::size_t rows);
+  // More room for rows, or less for whole blocks, as the rows of late have shown.  Without a Stay.
+  void balance_rows();
+  bool has_room_for_rows(std::size_t rows) const {
+    return rows_ != nullptr && rows_->rows() >= rows && staging_made_;
+  }
+  // With a Stay, until bring_rows() has returned and the rows are read.
+  RowCache& rows() { return *rows_; }
+  // Fills the slots of `misses`, which it sorts.  False: some block is lost (and marked).  Then,
+  // and when this throws, rows that did not come have no slot any more.
+  bool bring_rows(std::span<RowMiss> misses, const CancelFlag* cancel);
+
   // Gives up memory of blocks that the store below has; returns the bytes.
   std::uint64_t spill(std::uint64_t bytes) noexcept {
     return give_back(memory_->place(), bytes, 0);
@@ -142,12 +188,21 @@ class BlockCache final : public Reclaimer {
   static constexpr std::size_t kSweepAt = 1024;
   static constexpr std::size_t kMaxPuts = 64;        // under way; what is beyond them waits
   static constexpr std::size_t kMaxGets = 16;        // at a time
+  static constexpr int kTries = 3;                   // of a get that fails or comes damaged
   static constexpr std::size_t kMaxForgotten = 256;  // gets that were given up and not answered
 
   // Bytes on their way to or from the store below, for as long as it may touch them.
   struct Transfer {
     std::weak_ptr<Block> block;
-    Buffer<std::byte> bytes;
+    Buffer<std::byte> own;
+    Staging::Piece staged;  // or
+    BlockRef direct;        // or, of a put: a snapshot's own memory, pinned
+    Slot slot;              // or, of a get: what will be a snapshot's memory
+    std::byte* data() {
+      if (direct != nullptr) return direct->slot.data();
+      return staged ? staged.data() : slot.empty() ? own.data() : slot.data();
+    }
+    std::size_t size = 0;
     bool get = false;
     bool awaited = false;  // somebody wants the result of this get
     bool done = false;
@@ -156,8 +211,16 @@ class BlockCache final : public Reclaimer {
 
   void stay(int by) noexcept;
   static constexpr std::uint64_t kEvictMore = 32;  // of what may leave, a 32nd leaves besides
+  BlockRef make_block(const BlockKey& key, const BlockShape& shape, Memory& memory);
+  std::shared_ptr<RowCache> rows_of(const BlockShape& shape);
   BlockRef share(const BlockKey& key, const BlockRef& block, Slot& slot);
-  std::uint64_t evict(std::uint64_t bytes) noexcept;  // mutex_ is held, no Stay lives
+  // ---- leaving.cc; mutex_ is held, no Stay lives
+  struct Leaving;
+  std::uint64_t evict(Place place, std::uint64_t bytes, std::uint64_t keep) noexcept;
+  bool trade_blocks(std::uint64_t bytes) noexcept;       // by row, for rows; takes mutex_
+  std::uint64_t collect(bool wait, bool* any) noexcept;  // takes the store's lock
+  void list(const BlockRef& block);                      // it is here and may leave one day
+  std::uint64_t let_go(std::span<const Leaving> blocks, std::uint64_t bytes) noexcept;
   void sweep();  // drops dead entries when the table has grown; mutex_ is held
   template <class Body>
   bool with_bytes(const BlockRef& block, const CancelFlag* cancel, Body&& body);
@@ -177,14 +240,20 @@ class BlockCache final : public Reclaimer {
     bool owns_ = false;
   };
   // store_mutex_ is held by the callers of these.
-  bool put_now(const BlockRef& block);  // false: not yet
-  void put_waiting();
+  // False: not yet.  `may_take`: memory of the Budget.
+  bool put_now(const BlockRef& block, bool may_take);
+  void put_waiting(bool may_take);
+  void make_staging(const BlockShape& shape);
   void drain(std::uint64_t timeout_ns);
   void finish_put(const Transfer& t, const Completion& c);
-  void fetch(std::span<const BlockRef> blocks, const CancelFlag* cancel);
-  std::uint64_t begin_get(const BlockRef& block);  // a ticket, or 0
-  void settle(const BlockRef& block, const Transfer& t);
+  // The first of `blocks`, as many as there is memory for at a time; returns how many.  Those that
+  // do not come may be asked for again, if this is not the last time.
+  std::size_t fetch(std::span<const BlockRef> blocks, const CancelFlag* cancel, bool last);
+  std::uint64_t begin_get(const BlockRef& block);   // a ticket, or 0
+  bool settle(const BlockRef& block, Transfer& t);  // false: it is not good
   void lose(Block& block) noexcept;
+  struct Part;
+  class RowReads;
 
   std::shared_ptr<Memory> memory_;
   HostMemory host_;
@@ -198,12 +267,20 @@ class BlockCache final : public Reclaimer {
   int stays_ = 0, evicting_ = 0;
   std::condition_variable stays_changed_;
   std::vector<std::weak_ptr<Block>> waiting_;  // to be put below; of mutex_
+  std::vector<std::weak_ptr<Block>> here_;     // blocks that are here, and some that no longer are
+  std::shared_ptr<RowCache> rows_;             // made with the first block by row ...
+  BlockShape rows_shape_;                      // ... of this shape
+  std::atomic<std::size_t> rows_wanted_{0};    // rows that a wave needs
 
   std::mutex store_mutex_;  // of below_ and what follows; taken before mutex_
   std::atomic<std::thread::id> store_owner_{};
   std::uint64_t next_ticket_ = 1;
-  std::size_t puts_ = 0;  // under way
+  std::size_t puts_ = 0;        // under way
+  std::uint64_t returned_ = 0;  // bytes of transfers that have gone
   std::unordered_map<std::uint64_t, Transfer> transfers_;
+  std::unique_ptr<Staging> staging_;  // for transfers of blocks by row
+  std::atomic<bool> staging_made_{false};
+  std::uint64_t replaced_ = 0;  // rows_->stats().replaced when it grew last
 };
 
 }  // namespace v4i::store

@@ -1,6 +1,4 @@
-// What passes between a BlockCache and the store below it.
-//
-// Stored form of a block: its bytes, then checksum64 of them, seeded by the key.
+// Whole blocks on their way between a BlockCache and the store below it.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -18,19 +16,7 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kPatience = std::chrono::seconds(10);  // for the next answer of a store
 constexpr std::uint64_t kLook = 20'000'000;           // ns between looks at the cancel flag
 
-std::uint64_t seed_of(const BlockKey& key) {
-  std::uint64_t seed;
-  std::memcpy(&seed, key.bytes.data(), sizeof seed);
-  return seed;
-}
-
 bool is_elsewhere(const Block& b) { return !b.here && !b.lost; }
-
-bool intact(const Block& block, const Buffer<std::byte>& stored) {
-  std::uint64_t sum;
-  std::memcpy(&sum, stored.data() + block.bytes, sizeof sum);
-  return sum == checksum64(stored.data(), block.bytes, seed_of(block.key));
-}
 
 }  // namespace
 
@@ -63,8 +49,8 @@ void BlockCache::put_below(const BlockRef& block) noexcept {
     const StoreLock lock(*this);
     if (lock.owns()) {
       drain(0);
-      put_waiting();
-      if (put_now(block)) return;
+      put_waiting(true);
+      if (put_now(block, true)) return;
     }
     const std::scoped_lock own(mutex_);
     waiting_.push_back(block);
@@ -73,44 +59,63 @@ void BlockCache::put_below(const BlockRef& block) noexcept {
   }
 }
 
-void BlockCache::put_waiting() {
+void BlockCache::put_waiting(bool may_take) {
   std::vector<std::weak_ptr<Block>> waiting;
   {
     const std::scoped_lock lock(mutex_);
     waiting.swap(waiting_);
   }
-  std::size_t i = 0;
-  for (; i < waiting.size(); ++i) {
-    const BlockRef block = waiting[i].lock();
-    if (block != nullptr && !put_now(block)) break;
-  }
+  std::erase_if(waiting, [&](const std::weak_ptr<Block>& entry) {
+    const BlockRef block = entry.lock();
+    return block == nullptr || (puts_ < kMaxPuts && put_now(block, may_take));
+  });
   const std::scoped_lock lock(mutex_);
-  waiting_.insert(waiting_.end(), waiting.begin() + static_cast<std::ptrdiff_t>(i), waiting.end());
+  waiting_.insert(waiting_.end(), waiting.begin(), waiting.end());
 }
 
-bool BlockCache::put_now(const BlockRef& block) {
+void BlockCache::make_staging(const BlockShape& shape) {
+  constexpr std::size_t kLeast = 4;
+  if (staging_ != nullptr) return;
+  staging_ = std::make_unique<Staging>(budget(), shape.stored_bytes(), kMaxPuts, kLeast);
+  staging_made_ = true;
+}
+
+bool BlockCache::put_now(const BlockRef& block, bool may_take) {
   if (block->stored || !block->here) return true;
   if (puts_ >= kMaxPuts) return false;
   Transfer t;
   t.block = block;
+  t.size = block->shape.stored_bytes();
   try {
-    t.bytes = Buffer<std::byte>(budget(), block->bytes + sizeof(std::uint64_t), Use::kKv,
-                                "a block on its way to its store");
+    if (block->memory == &host_) {
+      t.direct = block;
+      pin({&block, 1}, 1);
+    }
+    if (may_take && block->shape.by_row()) make_staging(block->shape);
+    const bool own = t.direct == nullptr;
+    if (own && staging_ != nullptr && t.size <= staging_->piece_bytes())
+      t.staged = staging_->take();
+    if (own && !t.staged && !may_take) return false;
+    if (own && !t.staged)
+      t.own = Buffer<std::byte>(budget(), t.size, Use::kKv, "a block on its way to its store");
   } catch (const Error&) {
     return false;
   }
   {
     const Stay stay(*this);
-    if (!block->here) return true;
-    block->memory->download(t.bytes.data(), block->slot.data(), block->bytes);
+    if (!block->here) {
+      if (t.direct != nullptr) pin({&block, 1}, -1);
+      return true;
+    }
+    if (t.staged) std::memset(t.data(), 0, t.size);
+    pack(block->shape, block->key, *block->memory, block->slot.data(), t.data());
   }
-  const std::uint64_t sum = checksum64(t.bytes.data(), block->bytes, seed_of(block->key));
-  std::memcpy(t.bytes.data() + block->bytes, &sum, sizeof sum);
   const std::uint64_t ticket = next_ticket_++;
-  const Transfer& kept = transfers_.emplace(ticket, std::move(t)).first->second;
+  Transfer& kept = transfers_.emplace(ticket, std::move(t)).first->second;
   try {
-    below_->begin_put(block->key, {kept.bytes.data(), kept.bytes.size()}, ticket);
+    below_->begin_put(block->key, {kept.data(), kept.size}, ticket);
   } catch (...) {
+    if (kept.direct != nullptr) pin({&block, 1}, -1);
     transfers_.erase(ticket);
     return false;
   }
@@ -129,7 +134,9 @@ void BlockCache::drain(std::uint64_t timeout_ns) {
       t.done = true;
       t.result = some[i];
       if (!t.get) finish_put(t, some[i]);
-      if (!t.awaited) transfers_.erase(it);
+      if (t.awaited) continue;
+      returned_ += t.own.bytes();
+      transfers_.erase(it);
     }
     if (n < some.size()) return;
     timeout_ns = 0;
@@ -140,6 +147,7 @@ void BlockCache::finish_put(const Transfer& t, const Completion& c) {
   --puts_;
   const BlockRef block = t.block.lock();
   if (block == nullptr) return;
+  if (t.direct != nullptr) pin({&block, 1}, -1);
   const std::scoped_lock lock(mutex_);
   if (c.status != Code::kOk) {
     waiting_.push_back(block);
@@ -154,7 +162,7 @@ void BlockCache::flush(std::uint64_t timeout_ns) {
   const auto deadline = Clock::now() + std::chrono::nanoseconds(timeout_ns);
   const StoreLock lock(*this, nullptr);
   do {
-    put_waiting();
+    put_waiting(true);
     drain(std::min(timeout_ns, kLook));
   } while (puts_ > 0 && Clock::now() < deadline);
 }
@@ -164,15 +172,25 @@ void BlockCache::bring(std::span<const BlockRef> blocks, const CancelFlag* cance
                    [](const BlockRef& b) { return is_elsewhere(*b); }))
     return;
   const StoreLock lock(*this, cancel);
-  std::array<BlockRef, kMaxGets> some;
-  std::size_t n = 0;
-  for (const BlockRef& b : blocks) {  // sessions that share a block name it twice
-    if (!is_elsewhere(*b) || std::find(some.begin(), some.begin() + n, b) != some.begin() + n)
-      continue;
-    some[n++] = b;
-    if (n == some.size()) fetch({some.data(), std::exchange(n, 0)}, cancel);
+  for (int tries = 1; tries <= kTries; ++tries) {
+    std::vector<BlockRef> wanted;
+    for (const BlockRef& b : blocks)
+      if (is_elsewhere(*b)) wanted.push_back(b);
+    std::sort(wanted.begin(), wanted.end());  // sessions that share a block name it twice
+    wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+    for (std::span<const BlockRef> rest = wanted; !rest.empty();) {
+      const std::size_t some = std::min(rest.size(), kMaxGets);
+      rest = rest.subspan(fetch(rest.first(some), cancel, tries == kTries));
+    }
   }
-  if (n > 0) fetch({some.data(), n}, cancel);
+}
+
+void BlockCache::discard(const BlockRef& block) noexcept {
+  if (below_ == nullptr || block.use_count() > 1) return;
+  try {
+    if (const StoreLock lock(*this); lock.owns()) below_->erase(block->key);
+  } catch (...) {  // then it stays until the store makes room
+  }
 }
 
 void BlockCache::probe(std::span<const BlockRef> blocks) {
@@ -186,13 +204,18 @@ std::uint64_t BlockCache::begin_get(const BlockRef& block) {
   if (transfers_.size() - puts_ >= kMaxForgotten) return 0;
   Transfer t;
   t.get = t.awaited = true;
-  t.bytes = Buffer<std::byte>(budget(), block->bytes + sizeof(std::uint64_t), Use::kKv,
-                              "a block on its way from its store");
+  t.size = block->shape.stored_bytes();
+  if (block->memory == &host_)
+    t.slot = allocate_snapshot(block->shape.bytes);
+  else if (staging_ != nullptr && t.size <= staging_->piece_bytes())
+    t.staged = staging_->take();
+  if (t.slot.empty() && !t.staged)
+    t.own = Buffer<std::byte>(budget(), t.size, Use::kKv, "a block on its way from its store");
   const std::uint64_t ticket = next_ticket_++;
   Transfer& kept = transfers_.emplace(ticket, std::move(t)).first->second;
   try {
     if (below_ == nullptr) fail(Code::kState, "there is no store");
-    below_->begin_get(block->key, {kept.bytes.data(), kept.bytes.size()}, ticket);
+    below_->begin_get(block->key, {kept.data(), kept.size}, ticket);
   } catch (const Error&) {
     transfers_.erase(ticket);
     return 0;
@@ -203,7 +226,8 @@ std::uint64_t BlockCache::begin_get(const BlockRef& block) {
   return ticket;
 }
 
-void BlockCache::fetch(std::span<const BlockRef> blocks, const CancelFlag* cancel) {
+std::size_t BlockCache::fetch(std::span<const BlockRef> blocks, const CancelFlag* cancel,
+                              bool last) {
   std::array<std::uint64_t, kMaxGets> tickets{};
   const auto forget = [&] {  // what is still under way is dropped when it is reported
     for (const std::uint64_t ticket : tickets) {
@@ -221,7 +245,12 @@ void BlockCache::fetch(std::span<const BlockRef> blocks, const CancelFlag* cance
         }));
   };
   try {
-    for (std::size_t i = 0; i < blocks.size(); ++i) tickets[i] = begin_get(blocks[i]);
+    for (std::size_t i = 0; i < blocks.size(); ++i) try {
+        tickets[i] = begin_get(blocks[i]);
+      } catch (const Error& e) {  // of the memory for it; some later
+        if (e.code() != Code::kNoMemory || i == 0) throw;
+        blocks = blocks.first(i);
+      }
     auto deadline = Clock::now() + kPatience;
     for (std::size_t open = waiting(); open > 0 && Clock::now() < deadline;) {
       throw_if_cancelled(cancel);
@@ -232,34 +261,42 @@ void BlockCache::fetch(std::span<const BlockRef> blocks, const CancelFlag* cance
     }
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       const auto it = transfers_.find(tickets[i]);
-      if (it != transfers_.end() && it->second.done)
-        settle(blocks[i], it->second);
-      else
-        lose(*blocks[i]);
+      const bool answered = it != transfers_.end() && it->second.done;
+      if (answered && settle(blocks[i], it->second)) continue;
+      const bool refused = tickets[i] == 0;
+      const bool gone = answered ? it->second.result.status == Code::kState : !refused;
+      if (!last && !gone) continue;
+      // Damaged, or another's.
+      if (answered && it->second.result.status == Code::kOk) below_->erase(blocks[i]->key);
+      lose(*blocks[i]);
     }
   } catch (...) {
     forget();
     throw;
   }
   forget();
+  return blocks.size();
 }
 
-void BlockCache::settle(const BlockRef& block, const Transfer& t) {
-  const bool good =
-      t.result.status == Code::kOk && t.result.bytes == t.bytes.size() && intact(*block, t.bytes);
-  if (!good) {
-    if (t.result.status == Code::kOk) below_->erase(block->key);  // damaged, or another's
-    return lose(*block);
+bool BlockCache::settle(const BlockRef& block, Transfer& t) {
+  if (t.result.status != Code::kOk || t.result.bytes != t.size ||
+      !intact(block->shape, block->key, t.data()))
+    return false;
+  Slot slot = std::move(t.slot);
+  if (slot.empty()) {
+    slot = allocate(block->shape.bytes);
+    unpack(block->shape, *block->memory, t.data(), slot.data());
   }
-  Slot slot(*block->memory, block->bytes, "a KV block");
-  block->memory->upload(slot.data(), t.bytes.data(), block->bytes);
   const std::scoped_lock lock(mutex_);
-  if (block->here) return;  // somebody has computed it meanwhile, and may be reading it
+  stats_.read_bytes += t.size;
+  if (block->here) return true;  // somebody has computed it meanwhile, and may be reading it
+  list(block);
   block->slot = std::move(slot);
   block->used = tick();
   block->lost = false;
   block->here = true;
   ++stats_.fetched;
+  return true;
 }
 
 void BlockCache::lose(Block& block) noexcept {
@@ -291,9 +328,16 @@ bool BlockCache::read(const BlockRef& block, std::size_t at, std::size_t n, void
                     [&] { block->memory->download(to, block->slot.data() + at, n); });
 }
 
+bool BlockCache::view(const BlockRef& snapshot, const CancelFlag* cancel,
+                      const std::function<void(const std::byte*)>& body) {
+  V4I_CHECK(snapshot->memory == &host_);
+  return with_bytes(snapshot, cancel, [&] { body(snapshot->slot.data()); });
+}
+
 bool BlockCache::copy(const BlockRef& block, Slot& to) {
-  return with_bytes(block, nullptr,
-                    [&] { block->memory->copy(to.data(), block->slot.data(), block->bytes); });
+  return with_bytes(block, nullptr, [&] {
+    block->memory->copy(to.data(), block->slot.data(), block->shape.bytes);
+  });
 }
 
 }  // namespace v4i::store

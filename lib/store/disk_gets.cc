@@ -34,11 +34,8 @@ DiskGets::~DiskGets() {
 }
 
 std::byte* DiskGets::bounce(Running& r, std::size_t bytes) {
-  if (r.bounce.size() < bytes + kDiskPage) {
-    r.bounce.reset();
-    r.bounce = Buffer<std::byte>(budget_, bytes + kDiskPage, Use::kScratch,
-                                 "a block on its way from a disk");
-  }
+  r.bounce = Buffer<std::byte>(budget_, bytes + kDiskPage, Use::kScratch,
+                               "a block on its way from a disk");
   const auto at = reinterpret_cast<std::uintptr_t>(r.bounce.data());
   return r.bounce.data() + (kDiskPage - at % kDiskPage) % kDiskPage;
 }
@@ -84,6 +81,7 @@ bool DiskGets::take(Get* get, Outcome* outcome) {
     std::copy_n(r.request.to + r.get.at % kDiskPage, r.get.to.size(), r.get.to.data());
   *get = std::move(r.get);
   r.get = {};
+  r.bounce.reset();
   spare_.splice(spare_.begin(), under_way_, it);
   if (spare_.size() > kSpare) spare_.pop_back();
   return true;

@@ -56,7 +56,7 @@ class DiskGets {
 
   Budget& budget_;
   std::shared_ptr<ReadQueue> reads_;
-  std::list<Running> under_way_, spare_;  // spare ones keep their buffers
+  std::list<Running> under_way_, spare_;
 };
 
 }  // namespace v4i::store

@@ -43,7 +43,9 @@ std::span<const std::byte> bytes_of(const BlockKey& key) {
 // other in the way, for an instant.
 void use_wal(Sql& sql) {
   for (int tries = 0;; ++tries) try {
-      sql.run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;");
+      sql.run(
+          "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+          "PRAGMA journal_size_limit = 8388608;");
       return;
     } catch (const Error& e) {
       if (e.code() != Code::kBusy || tries == 100) throw;

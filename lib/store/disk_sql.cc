@@ -45,9 +45,10 @@ std::string uri(const std::string& path, const char* parameters) {
   return out + parameters;
 }
 
-// SQLite gives its other files the mode of this one.
+// SQLite gives its other files the mode of this one.  A file that is there is not opened: closing
+// it would end the locks that another store of this process has on it.
 void make_private(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd >= 0) ::close(fd);
 }
 
@@ -72,7 +73,7 @@ Sql::Sql(const std::string& path, Mode mode) : path_(path) {
     // Half a megabyte of its pages in memory, and never a mapped file: damage of the disk is an
     // error then, not a signal.
     run("PRAGMA cache_size = -512; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;"
-        "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;");
+        "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA secure_delete = OFF;");
   } catch (...) {
     sqlite3_close(db_);
     throw;

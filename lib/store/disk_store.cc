@@ -81,7 +81,13 @@ DiskStore::DiskStore(const DiskOptions& options, Budget& budget, std::shared_ptr
   looked_ = noted_ = Clock::now();
 }
 
-DiskStore::~DiskStore() { commit(true); }
+DiskStore::~DiskStore() {
+  try {
+    commit(true);
+  } catch (...) {
+    // Nobody was told that these are there.
+  }
+}
 
 Code DiskStore::failed(const Error& e) noexcept {
   ++errors_;

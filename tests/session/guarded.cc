@@ -166,6 +166,7 @@ class GuardedBackend final : public forward::Backend {
         memory_(std::make_shared<GuardedMemory>(arena_, budget)) {}
 
   const char* name() const override { return "guarded"; }
+  bool reads_single_rows() const noexcept override { return true; }
   const std::string& identity() const override { return inner_.identity(); }
   const std::shared_ptr<store::Memory>& memory() const override { return memory_; }
   std::unique_ptr<forward::Executor> open(std::shared_ptr<const model::Model> model,

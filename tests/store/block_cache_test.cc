@@ -52,7 +52,7 @@ TEST_CASE("other bytes under a known key are kept private and counted", "[store]
   const store::BlockRef c = stack.seal(make_key(1), filled(stack, 1, 255));
   const auto want = make_block(2, 256);
   CHECK(std::equal(want.begin(), want.end(), b->slot.data()));
-  CHECK(c->bytes == 255);
+  CHECK(c->shape.bytes == 255);
   CHECK(stack.find(make_key(1)) == a);
   CHECK(stack.stats().conflicts == 2);
   CHECK(stack.stats().shared == 0);

@@ -21,8 +21,10 @@ class UnreliableStore final : public store::BlockStore {
     unsigned refuse = 0;  // a put or get that cannot be started
     unsigned delay = 0;   // a report that comes some polls later
   };
-  UnreliableStore(std::uint32_t seed, const Chances& chances) : random_(seed), chances_(chances) {}
+  UnreliableStore(std::uint32_t seed, const Chances& chances, bool parts = false)
+      : random_(seed), chances_(chances), parts_(parts) {}
 
+  std::uint64_t parts_read = 0;
   std::uint64_t forgotten = 0, damaged = 0, failed = 0, refused = 0, delayed = 0;
   std::size_t blocks() const { return blocks_.size(); }
 
@@ -36,17 +38,14 @@ class UnreliableStore final : public store::BlockStore {
 
   void begin_get(const store::BlockKey& key, std::span<std::byte> bytes,
                  std::uint64_t ticket) override {
-    if (chance(chances_.refuse, &refused)) fail(Code::kIo, "the store is away, by chance");
-    const auto it = blocks_.find(key.bytes);
-    if (it == blocks_.end()) return report({ticket, Code::kState, 0});
-    if (chance(chances_.fail, &failed)) return report({ticket, Code::kIo, 0});
-    if (bytes.size() < it->second.size())
-      return report({ticket, Code::kInvalid, it->second.size()});
-    std::copy(it->second.begin(), it->second.end(), bytes.begin());
-    if (chance(chances_.damage, &damaged)) bytes[random_() % it->second.size()] ^= std::byte{16};
-    report({ticket, Code::kOk, it->second.size()});
+    get(key, 0, bytes, ticket, false);
   }
-
+  bool reads_parts() const override { return parts_; }
+  void begin_get_part(const store::BlockKey& key, std::uint64_t at, std::span<std::byte> bytes,
+                      std::uint64_t ticket) override {
+    ++parts_read;
+    get(key, at, bytes, ticket, true);
+  }
   std::size_t poll(std::span<store::Completion> out, std::uint64_t) override {
     std::size_t n = 0;
     for (std::size_t i = reports_.size(); i > 0; --i) {
@@ -69,6 +68,19 @@ class UnreliableStore final : public store::BlockStore {
   }
 
  private:
+  void get(const store::BlockKey& key, std::uint64_t at, std::span<std::byte> bytes,
+           std::uint64_t ticket, bool part) {
+    if (chance(chances_.refuse, &refused)) fail(Code::kIo, "the store is away, by chance");
+    const auto it = blocks_.find(key.bytes);
+    if (it == blocks_.end()) return report({ticket, Code::kState, 0});
+    if (chance(chances_.fail, &failed)) return report({ticket, Code::kIo, 0});
+    const std::size_t whole = it->second.size(), n = part ? bytes.size() : whole;
+    if (part && (at > whole || n > whole - at)) return report({ticket, Code::kState, 0});
+    if (bytes.size() < n) return report({ticket, Code::kInvalid, n});
+    std::copy_n(it->second.begin() + static_cast<std::ptrdiff_t>(at), n, bytes.begin());
+    if (chance(chances_.damage, &damaged)) bytes[random_() % n] ^= std::byte{16};
+    report({ticket, Code::kOk, n});
+  }
   struct Report {
     store::Completion completion;
     int polls = 0;  // before it is told
@@ -84,6 +96,7 @@ class UnreliableStore final : public store::BlockStore {
 
   std::mt19937 random_;
   Chances chances_;
+  bool parts_;
   std::map<std::array<std::uint8_t, 32>, std::vector<std::byte>> blocks_;
   std::deque<Report> reports_;
 };

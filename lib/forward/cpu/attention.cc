@@ -2,9 +2,11 @@
 // Keys are values; one KV head is shared by all query heads.  Spec 2.4 and 2.7.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "kernels/ops.h"
 #include "lib/forward/cpu/pass.h"
+#include "lib/kv/row_wave.h"
 
 namespace v4i::forward::cpu {
 
@@ -66,6 +68,19 @@ void make_queries(Pass& p, const model::Attention& a, const model::LayerPlan& pl
   });
 }
 
+// The compressed rows that token t reads: chosen ones, or the first `count`.
+struct Visible {
+  std::int64_t count = 0;
+  const std::int32_t* chosen = nullptr;
+};
+
+Visible visible(const Pass& p, const LayerOf& layer, std::int64_t t) {
+  const std::int64_t rows = (p.token(t).position + 1) / layer.plan.ratio;
+  const std::int64_t topk = p.config.index_topk;
+  if (!layer.plan.indexer || rows <= topk) return {rows, nullptr};
+  return {topk, p.w.selected.data() + t * topk};
+}
+
 // Window rows by rising position, then compressed rows by rising index.
 std::int64_t candidates(const Pass& p, const LayerOf& layer, std::int64_t t, const void** out) {
   const kv::State& state = p.state(t);
@@ -75,30 +90,51 @@ std::int64_t candidates(const Pass& p, const LayerOf& layer, std::int64_t t, con
        ++at)
     out[n++] = window_row(p, layer.kv, t, at);
   if (layer.plan.ratio == 0) return n;
-  const std::int64_t visible = (position + 1) / layer.plan.ratio;
-  const bool choose = layer.plan.indexer && visible > p.config.index_topk;
-  const std::int64_t count = choose ? p.config.index_topk : visible;
-  const std::int32_t* chosen = p.w.selected.data() + t * p.config.index_topk;
-  const std::int64_t block = state.layout().rows_per_block;
-  const auto row_bytes = static_cast<std::int64_t>(state.layout().main_row.bytes());
-  if (choose) {
-    for (std::int64_t i = 0; i < count; ++i)
-      out[n++] = state.row(layer.kv, kv::RowKind::kMain, chosen[i]);
+  const Visible rows = visible(p, layer, t);
+  if (rows.chosen == nullptr && kv::RowWave::whole(state, layer.kv)) {
+    const std::int64_t block = state.layout().rows_per_block;
+    const auto row_bytes = static_cast<std::int64_t>(state.layout().main_row.bytes());
+    for (std::int64_t i = 0; i < rows.count; i += block) {
+      const std::byte* row = state.row(layer.kv, kv::RowKind::kMain, i);
+      for (std::int64_t j = 0; j < std::min(block, rows.count - i); ++j)
+        out[n++] = row + j * row_bytes;
+    }
     return n;
   }
-  for (std::int64_t i = 0; i < count; i += block) {
-    const std::byte* row = state.row(layer.kv, kv::RowKind::kMain, i);
-    for (std::int64_t j = 0; j < std::min(block, count - i); ++j) out[n++] = row + j * row_bytes;
-  }
+  for (std::int64_t i = 0; i < rows.count; ++i)
+    out[n++] = state.row(layer.kv, kv::RowKind::kMain, rows.chosen != nullptr ? rows.chosen[i] : i);
   return n;
 }
 
-void attend(Pass& p, const LayerOf& layer) {
+// Tokens [first, end) whose compressed rows are in memory together, from `first` on: all of them,
+// but where rows are brought one by one.
+std::int64_t bring_rows(Pass& p, const LayerOf& layer, std::int64_t first) {
+  if (layer.plan.ratio == 0) return p.n();
+  std::optional<kv::RowWave> wave;
+  std::int64_t t = first;
+  for (; t < p.n(); ++t) {
+    kv::State& state = p.state(t);
+    if (kv::RowWave::whole(state, layer.kv)) continue;
+    if (!wave) wave.emplace(state, p.cancel);
+    const Visible rows = visible(p, layer, t);
+    const bool fits = rows.chosen != nullptr
+                          ? wave->add(state, layer.kv, {rows.chosen, std::size_t(rows.count)})
+                          : wave->add_first(state, layer.kv, rows.count);
+    if (!fits) break;
+  }
+  if (wave) wave->bring();
+  V4I_CHECK(t > first);
+  return t;
+}
+
+// Of tokens [first, end).
+void attend(Pass& p, const LayerOf& layer, std::int64_t first_token, std::int64_t end) {
   Workspace& w = p.w;
   const model::Config& c = p.config;
   const std::int64_t d = c.head_dim, heads = c.heads;
   // A query's rows are dequantised once per group of heads: as few groups as keep all threads busy.
-  const std::int64_t wanted = p.n() >= 2 * p.pool.size() ? 1 : p.pool.size();
+  const std::int64_t tokens = end - first_token;
+  const std::int64_t wanted = tokens >= 2 * p.pool.size() ? 1 : p.pool.size();
   const std::int64_t lanes = Workspace::kHeadLanes;
   const std::int64_t group = (heads + wanted * lanes - 1) / (wanted * lanes) * lanes;
   const std::int64_t groups = (heads + group - 1) / group;
@@ -113,10 +149,11 @@ void attend(Pass& p, const LayerOf& layer) {
     p.kernels.output_heads(heads_of(p, layer.plan, t, w.wide.data(), h0, h1 - h0));
   };
   const std::int64_t turns = p.pool.size();  // later tokens see more rows: threads take turns
-  p.pool.run(turns, [&](std::int64_t begin, std::int64_t end, int thread) {
-    for (std::int64_t first = begin; first < end; ++first)
-      for (std::int64_t u = first; u < p.n() * groups; u += turns)
-        attend_to(u / groups, u % groups * group, p.threads[static_cast<std::size_t>(thread)]);
+  p.pool.run(turns, [&](std::int64_t begin, std::int64_t last, int thread) {
+    for (std::int64_t first = begin; first < last; ++first)
+      for (std::int64_t u = first; u < tokens * groups; u += turns)
+        attend_to(first_token + u / groups, u % groups * group,
+                  p.threads[static_cast<std::size_t>(thread)]);
   });
 }
 
@@ -171,7 +208,8 @@ void attention(Pass& p, const LayerOf& layer, const Batch& out) {
   p.mark(model::Part::kAttention);
   if (layer.plan.indexer) select_rows(p, layer);
   p.mark(model::Part::kIndexer);
-  attend(p, layer);
+  for (std::int64_t first = 0, end = 0; first < p.n(); first = end)
+    attend(p, layer, first, end = bring_rows(p, layer, first));
   p.mark(model::Part::kRows);
   project_out(p, a);
   p.mark(model::Part::kAttention);

@@ -24,6 +24,7 @@ class CpuBackend final : public Backend {
   // ones there are.
   CpuBackend(const std::string& isa, ThreadPool& pool, Budget& budget);
 
+  bool reads_single_rows() const noexcept override { return true; }
   const char* name() const override { return "cpu"; }
   const std::string& identity() const override { return identity_; }  // "avx2"
   const std::shared_ptr<store::Memory>& memory() const override { return memory_; }

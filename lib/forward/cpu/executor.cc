@@ -44,6 +44,7 @@ void CpuExecutor::start(const Batch& batch, Profile* profile) {
 
 void CpuExecutor::begin(const Batch& batch, const float* streams, Profile* profile) {
   start(batch, profile);
+  hint_hashed(pass_);
   if (streams == nullptr)
     embed_tokens();
   else
@@ -92,7 +93,8 @@ void CpuExecutor::begin_draft(const Batch& batch, const float* hidden) {
 }
 
 // The lease goes when the layer is done.
-void CpuExecutor::layer(Layer which, const Batch&, const Batch& out, kv::Lease) {
+void CpuExecutor::layer(Layer which, const Batch&, const Batch& out, kv::Lease lease) {
+  pass_.cancel = lease.cancel();
   const auto own = static_cast<int>(model_->config().layers);
   const int index = which.draft ? own + which.index : which.index;
   const model::LayerPlan& plan =

@@ -205,7 +205,9 @@ void run_downs(const Cpu& p, const Wave& b) {
 void run_experts(const Cpu& p, experts::Experts& experts, const ExpertArgs& args,
                  Profile* profile) {
   SharedTime time(profile != nullptr);
-  experts::Experts::Lease lease = experts.acquire(args.layer, args.routed.active);
+  experts::Experts::Lease lease =
+      experts.acquire(args.layer, args.routed.active, {args.routed.tokens, args.routed.begin});
+  if (!args.ahead.ids.empty()) experts.hint(args.ahead.layer, args.ahead.ids, false);
   const auto active = static_cast<std::int64_t>(args.routed.active.size());
   for (std::int64_t first = 0; first < active;) {
     const auto end = static_cast<std::int64_t>(lease.wait(static_cast<std::size_t>(first)));

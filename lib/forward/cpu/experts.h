@@ -32,6 +32,12 @@ struct GroupRoom {
 // A counting sort; tokens stay in order.  The result lies in `room`.
 Routed group_by_expert(const Chosen& c, const GroupRoom& room);
 
+// What a later layer may need, to be read while this one is computed.
+struct Ahead {
+  int layer = 0;
+  std::span<const std::int32_t> ids{};  // rising; none: nobody knows
+};
+
 struct ExpertArgs {
   const model::Moe& moe;
   bool with_shared;  // the shared expert too, last
@@ -40,6 +46,7 @@ struct ExpertArgs {
   const float* x;  // [tokens, width], quantised as the numerics want it
   float* gate;     // scratch, [slots + tokens, expert_width]
   float* out;      // [tokens, width], += what the experts give
+  Ahead ahead{};
 };
 
 // A token's experts are added in rising order of their number, the shared expert last.  `prepared`

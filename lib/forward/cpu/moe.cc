@@ -10,12 +10,14 @@ void moe(Pass& p, const LayerOf& layer) {
   const model::Config& c = p.config;
   const model::Moe& m = layer.block.ffn;
   const Routed routed = route(p, m, layer.plan);
+  const Ahead ahead = guess_next(p, layer);
   p.mark(model::Part::kRouter);
   std::fill_n(w.out.data(), p.n() * c.width, 0.0f);
   const float* x = quantised(p, w.x.data(), p.n(), c.width, w.xq.data());
-  run_experts(p, p.experts,
-              {m, c.shared_experts > 0, layer.experts, routed, x, w.wide.data(), w.out.data()},
-              p.profile);
+  run_experts(
+      p, p.experts,
+      {m, c.shared_experts > 0, layer.experts, routed, x, w.wide.data(), w.out.data(), ahead},
+      p.profile);
   p.round(w.out.data(), p.n() * c.width);
   p.mark(model::Part::kRouted);
 }

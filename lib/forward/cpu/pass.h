@@ -30,6 +30,7 @@ struct Pass : Cpu {
   const std::vector<float>& freq_b;  // YaRN, for layers with compressed rows
 
   const Batch* batch = nullptr;    // whose tokens the workspace holds
+  const CancelFlag* cancel = nullptr;
   std::vector<NewRow> new_rows{};  // of the layer in work
   Profile* profile = nullptr;      // or where the time of this run is counted
 
@@ -87,6 +88,10 @@ void keep_outputs(Pass& p, const Batch& out);
 
 // ---- router.cc (2.8): chooses experts and groups tokens by them, in the workspace
 Routed route(Pass& p, const model::Moe& m, const model::LayerPlan& plan);
+// For experts that are not in memory: what the layers with hash routing need, at the begin of a
+// run, and what the layer after `layer` may need, after its route().
+void hint_hashed(Pass& p);
+Ahead guess_next(Pass& p, const LayerOf& layer);
 
 // ---- moe.cc (2.8, 2.9)
 void moe(Pass& p, const LayerOf& layer);

@@ -1,4 +1,4 @@
-// Which experts a token goes to.  Spec 2.8.
+// Which experts a token goes to, and which it may go to next.  Spec 2.8.
 #include <algorithm>
 #include <cmath>
 
@@ -27,7 +27,8 @@ void best_experts(const float* score, const model::Vector& bias, std::int64_t ex
   }
 }
 
-void route_token(const Pass& p, const model::Moe& m, const model::LayerPlan& plan, std::int64_t t) {
+// Turns the products of the gate into scores, and chooses.
+void choose(const Pass& p, const model::Moe& m, const model::LayerPlan& plan, std::int64_t t) {
   const std::int64_t experts = p.config.experts, k = p.config.experts_active;
   float* score = p.w.router.data() + t * experts;
   for (std::int64_t e = 0; e < experts; ++e) score[e] = kernels::sqrt_softplus(score[e]);
@@ -38,10 +39,23 @@ void route_token(const Pass& p, const model::Moe& m, const model::LayerPlan& pla
   } else {
     best_experts(score, m.bias, experts, k, chosen);
   }
+}
+
+void route_token(const Pass& p, const model::Moe& m, const model::LayerPlan& plan, std::int64_t t) {
+  choose(p, m, plan, t);
+  const std::int64_t experts = p.config.experts, k = p.config.experts_active;
+  const float* score = p.w.router.data() + t * experts;
+  const std::int32_t* chosen = p.w.expert.data() + t * k;
   float total = 0;
   for (std::int64_t i = 0; i < k; ++i) total += score[chosen[i]];
   float* weight = p.w.expert_weight.data() + t * k;
   for (std::int64_t i = 0; i < k; ++i) weight[i] = score[chosen[i]] / total * p.config.route_scale;
+}
+
+// The products of a layer's gate with x.
+void gate(const Pass& p, const model::Moe& m) {
+  const model::Config& c = p.config;
+  linear(p, m.gate, p.w.x.data(), c.width, p.n(), p.w.router.data(), c.experts, false);
 }
 
 }  // namespace
@@ -49,13 +63,52 @@ void route_token(const Pass& p, const model::Moe& m, const model::LayerPlan& pla
 Routed route(Pass& p, const model::Moe& m, const model::LayerPlan& plan) {
   const model::Config& c = p.config;
   Workspace& w = p.w;
-  linear(p, m.gate, w.x.data(), c.width, p.n(), w.router.data(), c.experts, false);
+  gate(p, m);
   p.pool.run(p.n(), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) route_token(p, m, plan, t);
   });
   return group_by_expert(
       {p.n(), c.experts_active, c.experts, w.expert.data(), w.expert_weight.data()},
       {w.expert_begin.data(), w.active.data(), w.slot_token.data(), w.slot_weight.data()});
+}
+
+// What a token uses of the hash layers is known before the first of them.
+void hint_hashed(Pass& p) {
+  if (!p.experts.takes_hints()) return;
+  const std::int64_t k = p.config.experts_active;
+  for (std::size_t l = 0; l < p.model.plan().layers.size(); ++l) {
+    if (p.model.plan().layers[l].router != model::RouterKind::kHash) continue;
+    const std::vector<std::int32_t>& table = p.model.weights().layers[l].ffn.tid2eid;
+    std::int32_t* used = p.w.expert_begin.data();
+    std::fill_n(used, p.config.experts, 0);
+    for (const Token& t : p.batch->tokens())
+      for (std::int64_t i = 0; i < k; ++i) used[table[static_cast<std::size_t>(t.id * k + i)]] = 1;
+    std::size_t n = 0;
+    for (std::int32_t e = 0; e < p.config.experts; ++e)
+      if (used[e] != 0) p.w.active[n++] = e;
+    p.experts.hint(static_cast<int>(l), {p.w.active.data(), n}, true);
+  }
+}
+
+// The next layer's gate on the input of this one's experts: streams change little from layer to
+// layer.  Overwrites the scores and choices of this layer, which have been grouped.
+Ahead guess_next(Pass& p, const LayerOf& layer) {
+  const std::size_t next = static_cast<std::size_t>(layer.experts) + 1;
+  const auto& layers = p.model.weights().layers;
+  if (next >= layers.size() || p.n() > Workspace::kGuessTokens) return {};
+  const model::LayerPlan& plan = p.model.plan().layers[next];
+  const model::Moe& m = layers[next].ffn;
+  // A gate that was never read is checked by its own layer first, so that errors keep their order.
+  if (plan.router == model::RouterKind::kHash || !p.model.passed(m.gate)) return {};
+  if (!p.experts.wants_guesses()) return {};
+  gate(p, m);
+  const std::int64_t k = p.config.experts_active;
+  for (std::int64_t t = 0; t < p.n(); ++t) choose(p, m, plan, t);
+  std::int32_t* ids = p.w.guess.data();
+  std::copy_n(p.w.expert.data(), p.n() * k, ids);
+  std::sort(ids, ids + p.n() * k);
+  const auto n = static_cast<std::size_t>(std::unique(ids, ids + p.n() * k) - ids);
+  return {static_cast<int>(next), {ids, n}};
 }
 
 }  // namespace v4i::forward::cpu

@@ -74,6 +74,7 @@ Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int6
   take(slot_weight, slots);
   take(expert_begin, c.experts + 1);
   take(active, c.experts);
+  take(guess, kGuessTokens * c.experts_active);
   take(prepared, std::max(kernels::linear_prepared_bytes(widest_words(c), n),
                           kernels::linear_prepared_bytes(c.expert_width, gate_rows)));
   take(head_logits, kHeadTokens * c.vocab);

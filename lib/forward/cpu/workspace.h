@@ -31,6 +31,7 @@ struct Workspace {
   static constexpr std::int64_t kHeadTokens = 8;  // logit rows computed together
   static constexpr std::int64_t kHeadLanes = 16;  // attention heads are split in multiples
   static constexpr std::int64_t kIndexQueries = ThreadScratch::kIndexQueries;
+  static constexpr std::int64_t kGuessTokens = 4;   // more use most experts anyway
   static constexpr std::int64_t kIndexKeys = 4096;  // about as many are scored at a time
 
   Workspace(const model::Config& config, const kv::Layout& layout, std::int64_t max_tokens,
@@ -61,6 +62,7 @@ struct Workspace {
   Buffer<float> slot_weight;          // [N K]
   Buffer<std::int32_t> expert_begin;  // [E + 1] into the slots
   Buffer<std::int32_t> active;        // [E] experts that have tokens, rising
+  Buffer<std::int32_t> guess;         // [kGuessTokens K] experts of the next layer
   Buffer<float> head_x;               // [D]
   Buffer<std::byte> prepared;         // the tokens of a product as the kernels want them
   Buffer<float> head_logits;          // [kHeadTokens, V]
