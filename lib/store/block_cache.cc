@@ -160,7 +160,7 @@ void BlockCache::keep(std::span<const BlockRef> blocks, int by) noexcept {
 std::uint64_t BlockCache::stored_bytes(std::span<const BlockRef> blocks) const {
   std::uint64_t total = 0;
   const std::scoped_lock lock(mutex_);
-  for (const BlockRef& b : blocks) total += b->stored ? b->bytes : 0;
+  for (const BlockRef& b : blocks) total += b->stored ? b->shape.bytes : 0;
   return total;
 }
 

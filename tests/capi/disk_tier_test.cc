@@ -36,9 +36,8 @@ TEST_CASE("a folder on disk is a tier, passes the self-test, and outlives the en
 TEST_CASE("disk_bytes of the budget holds for disk tiers") {
   const TempDir folder;
   Host host;
-  auto b = v4infer::init<v4i_memory_budget>();
-  b.disk_bytes = 1 << 15;
-  ok(host.engine.set_budget(b));
+  host.disk_bytes = 1 << 15;
+  host.squeeze();
   KvStore store = ok(KvStore::open_disk(host.engine, folder.file("kv").c_str()));
   v4infer::Session s = host.session({store.get()});
   CHECK(talk(s, [&] { host.squeeze(); }) == plain_text());
