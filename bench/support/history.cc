@@ -47,14 +47,15 @@ std::vector<std::byte> pool(std::size_t bytes, Make&& make) {
   return out;
 }
 
-// Block by block: rows may lie on a device.
-void fill_rows(kv::State& state, int layer, kv::RowKind kind, std::int64_t rows, Random& random,
-               const std::vector<std::byte>& from) {
+// Rows [begin, end), block by block: rows may lie on a device.
+void fill_rows(kv::State& state, int layer, kv::RowKind kind, std::int64_t begin, std::int64_t end,
+               Random& random, const std::vector<std::byte>& from) {
   const std::size_t bytes = from.size() / kRows;
   const std::int64_t per_block = state.layout().rows_per_block;
   std::vector<std::byte> block(bytes * static_cast<std::size_t>(per_block));
-  for (std::int64_t first = 0; first < rows; first += per_block) {
-    const auto n = static_cast<std::size_t>(std::min(per_block, rows - first));
+  for (std::int64_t first = begin, n_rows = 0; first < end; first += n_rows) {
+    n_rows = std::min(end, (first / per_block + 1) * per_block) - first;
+    const auto n = static_cast<std::size_t>(n_rows);
     for (std::size_t r = 0; r < n; ++r)
       std::memcpy(block.data() + r * bytes, from.data() + random() % kRows * bytes, bytes);
     state.cache().memory().upload(state.new_row(layer, kind, first), block.data(), n * bytes);
@@ -63,36 +64,54 @@ void fill_rows(kv::State& state, int layer, kv::RowKind kind, std::int64_t rows,
 
 }  // namespace
 
+namespace {
+
+struct Pools {
+  std::vector<std::byte> rows, keys;
+};
+
+// Of one chunk, which ends at `end`.
+void fill_layer(kv::State& state, int l, std::int64_t end, Random& random, const Pools& from) {
+  const kv::Layout& layout = state.layout();
+  const kv::LayerLayout& layer = layout.layers[static_cast<std::size_t>(l)];
+  store::Memory& memory = state.cache().memory();
+  const std::int64_t begin = state.length();
+  for (std::int64_t at = std::max(begin, end - layout.window_slots); at < end; ++at)
+    memory.upload(state.new_window_row(l, at),
+                  from.rows.data() + random() % kRows * layout.window_row.bytes(),
+                  layout.window_row.bytes());
+  if (layer.ratio == 0) return;
+  std::vector<std::byte> floats(layer.partial_floats() * sizeof(float));
+  for (std::int64_t at = std::max(begin, end - layer.partial_slots); at < end; ++at) {
+    random_floats(random, floats.data(), floats.size());
+    memory.upload(reinterpret_cast<std::byte*>(state.new_partial(l, at)), floats.data(),
+                  floats.size());
+  }
+  const std::int64_t first = begin / layer.ratio, last = end / layer.ratio;
+  fill_rows(state, l, kv::RowKind::kMain, first, last, random, from.rows);
+  if (layer.index_keys) fill_rows(state, l, kv::RowKind::kIndex, first, last, random, from.keys);
+}
+
+}  // namespace
+
 void make_history(kv::State& state, std::int64_t length, std::int64_t vocab, std::uint64_t seed) {
+  constexpr std::int64_t kChunk = 8192;  // tokens; what is done may leave memory
   Random random(seed);
   const kv::Layout& layout = state.layout();
-  store::Memory& memory = state.cache().memory();
-  const auto rows = pool(layout.main_row.bytes(),
-                         [&](std::byte* out) { random_row(random, layout.main_row, out); });
-  const auto keys =
-      pool(layout.key.bytes(), [&](std::byte* out) { random_key(random, layout.key, out); });
-  state.begin(some_tokens(length, vocab, seed));
-  for (int l = 0; l < static_cast<int>(layout.layers.size()); ++l) {
-    const kv::LayerLayout& layer = layout.layers[static_cast<std::size_t>(l)];
-    for (std::int64_t at = std::max<std::int64_t>(0, length - layout.window_slots); at < length;
-         ++at)
-      memory.upload(state.new_window_row(l, at),
-                    rows.data() + random() % kRows * layout.window_row.bytes(),
-                    layout.window_row.bytes());
-    if (layer.ratio == 0) continue;
-    for (std::int64_t at = std::max<std::int64_t>(0, length - layer.partial_slots); at < length;
-         ++at) {
-      std::vector<std::byte> floats(layer.partial_floats() * sizeof(float));
-      random_floats(random, floats.data(), floats.size());
-      memory.upload(reinterpret_cast<std::byte*>(state.new_partial(l, at)), floats.data(),
-                    floats.size());
-    }
-    fill_rows(state, l, kv::RowKind::kMain, length / layer.ratio, random, rows);
-    if (layer.index_keys)
-      fill_rows(state, l, kv::RowKind::kIndex, length / layer.ratio, random, keys);
+  const Pools from = {
+      pool(layout.main_row.bytes(),
+           [&](std::byte* out) { random_row(random, layout.main_row, out); }),
+      pool(layout.key.bytes(), [&](std::byte* out) { random_key(random, layout.key, out); })};
+  const std::vector<std::int32_t> ids = some_tokens(length, vocab, seed);
+  for (std::int64_t at = 0; at < length;) {
+    const std::int64_t n = std::min(kChunk, length - at);
+    state.begin(std::span(ids).subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(n)));
+    for (int l = 0; l < static_cast<int>(layout.layers.size()); ++l)
+      fill_layer(state, l, at + n, random, from);
+    state.close();
+    state.commit();
+    at += n;
   }
-  state.close();
-  state.commit();
 }
 
 }  // namespace v4i::bench

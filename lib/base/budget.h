@@ -3,8 +3,8 @@
 // Everything that grows with the model's context or with sessions (KV blocks,
 // windows, workspaces) is taken through it.  What does not fit is refused with a
 // sentence before memory is touched; before that, those who can do without some of
-// theirs are asked to give it back (Reclaimer): caches of KV rows and of experts.  Mapped checkpoint files are not
-// counted: the kernel may drop those pages at any time.
+// theirs are asked to give it back (Reclaimer): caches of KV rows and of experts.
+// Mapped checkpoint files are not counted: the kernel may drop those pages at any time.
 //
 // Any thread.
 #pragma once

@@ -29,7 +29,8 @@ struct BlockCache::Part {
 // The reads of one bring_rows().  Rows that have come no longer name their block.
 class BlockCache::RowReads {
  public:
-  RowReads(BlockCache& cache, std::span<RowMiss> misses) : cache_(cache), misses_(misses) {}
+  RowReads(BlockCache& cache, std::span<RowMiss> misses)
+      : cache_(cache), misses_(misses), parts_(cache.below_->reads_parts()) {}
   ~RowReads() {
     for (const RowMiss& m : misses_)
       if (m.block != nullptr) cache_.rows_->forget(*(*m.block)->rows, m.row);
@@ -52,6 +53,7 @@ class BlockCache::RowReads {
 
   BlockCache& cache_;
   std::span<RowMiss> misses_;
+  const bool parts_;  // the store reads parts
   std::size_t next_ = 0;
   std::vector<Part> open_, again_;
   bool lost_ = false;
@@ -64,9 +66,7 @@ std::size_t BlockCache::RowReads::part_end(std::size_t begin) const {
   const std::size_t per_page = block->shape.rows_per_page();
   std::size_t end = begin + 1;
   for (; end < misses_.size() && misses_[end].block->get() == block; ++end)
-    if (cache_.below_->reads_parts() &&
-        misses_[end].row / per_page > misses_[end - 1].row / per_page + 1)
-      break;
+    if (parts_ && misses_[end].row / per_page > misses_[end - 1].row / per_page + 1) break;
   return end;
 }
 
@@ -92,7 +92,7 @@ BlockCache::Part BlockCache::RowReads::part_of(std::span<RowMiss> rows) const {
   part.block = rows[0].block;
   part.rows = rows;
   part.pages = shape.pages();
-  if (!cache_.below_->reads_parts()) return part;
+  if (!parts_) return part;
   part.first_page = rows.front().row / shape.rows_per_page();
   part.pages = rows.back().row / shape.rows_per_page() + 1 - part.first_page;
   return part;
@@ -109,7 +109,7 @@ void BlockCache::RowReads::begin(Part part) {
   Transfer& kept = cache_.transfers_.emplace(part.ticket, std::move(t)).first->second;
   const std::span<std::byte> to(kept.data(), kept.size);
   try {
-    if (cache_.below_->reads_parts())
+    if (parts_)
       cache_.below_->begin_get_part(block.key, part.first_page * kPage, to, part.ticket);
     else
       cache_.below_->begin_get(block.key, to, part.ticket);
