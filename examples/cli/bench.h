@@ -56,6 +56,7 @@ class Bench {
   void measure_profile();
   void measure_opens();
   void note_memory();
+  std::uint64_t new_prompt();
   v4infer::Session prompted(std::uint64_t seed, int tokens, bool timeline = false);
   double decode_slice(v4infer::Session& session, const v4i_token* tokens, int n);
   Rates step_rates(int sessions);

@@ -1,6 +1,7 @@
 // The measurements of v4infer bench; see bench.h.
 #include <algorithm>
 #include <chrono>
+#include <random>
 
 #include "bench.h"
 #include "interrupt.h"
@@ -83,8 +84,16 @@ void Bench::note_memory() {
   out_.anonymous_bytes = std::max(out_.anonymous_bytes, now - std::min(now, peaks_.buffer_bytes()));
 }
 
+// The seed of a prompt to be computed whole: with a disk another one each time, since it would give
+// back what it has seen.
+std::uint64_t Bench::new_prompt() {
+  if (!opened_.disk) return 1;
+  std::random_device random;
+  return (std::uint64_t{random()} << 32) | random();
+}
+
 v4infer::Session Bench::prompted(std::uint64_t seed, int tokens, bool timeline) {
-  auto options = v4infer::init<v4i_session_options>();
+  v4i_session_options options = opened_.session_options();
   options.seed = seed;
   options.capture = timeline ? kCaptureTimeline : 0;
   v4infer::Session session = take(v4infer::Session::create(opened_.model, options));
@@ -95,13 +104,14 @@ v4infer::Session Bench::prompted(std::uint64_t seed, int tokens, bool timeline) 
 
 void Bench::measure_prefill() {
   // The first run warms up, weights are scanned, and says what a prompt multiplies.
-  const v4infer::Session first = prompted(1, args_.prefill, true);
+  const v4infer::Session first = prompted(new_prompt(), args_.prefill, true);
   const double flops = sum_of("flops", timeline(first)[args_.prefill == 1 ? "decode" : "prefill"]);
   out_.prefill_flops = flops;
   double before = peaks_.flops();
   for (int i = 0; i < args_.repeat; ++i) {
+    const std::uint64_t seed = new_prompt();
     const auto start = Clock::now();
-    const v4infer::Session session = prompted(1, args_.prefill);
+    const v4infer::Session session = prompted(seed, args_.prefill);
     const double seconds = seconds_since(start);
     note_memory();
     const double after = peaks_.flops();
@@ -176,7 +186,7 @@ void Bench::measure_sessions() {
 
 void Bench::measure_profile() {
   auto start = Clock::now();
-  v4infer::Session session = prompted(1, args_.prefill, true);
+  v4infer::Session session = prompted(new_prompt(), args_.prefill, true);
   const double prefill = seconds_since(start);
   start = Clock::now();
   for (v4i_token t : some_tokens(static_cast<std::size_t>(args_.decode), vocab_, 2)) {
@@ -194,13 +204,13 @@ void Bench::measure_opens() {
   v4infer::Session first = prompted(1, kFirstPrompt, true);
   out_.first_token_bytes = sum_of("bytes", timeline(first)["prefill"]);
   first = {};
-  opened_.model = {};
-  opened_.engine = {};
+  opened_ = {};
   for (int i = 0; i < args_.repeat; ++i) {
     const auto start = Clock::now();
     opened_ = open_model(args_.model);
     out_.open.push_back(seconds_since(start));
-    v4infer::Session session = take(v4infer::Session::create(opened_.model));
+    v4infer::Session session =
+        take(v4infer::Session::create(opened_.model, opened_.session_options()));
     check(session.append(some_tokens(kFirstPrompt, vocab_)));
     take(session.step(run_));
     out_.first_token.push_back(seconds_since(start));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "conversation.h"
+#include "status.h"
 
 namespace cli {
 namespace {
@@ -23,13 +24,13 @@ struct Args {
   SampleArgs sample;
   ChatArgs chat;
   std::string system;
-  bool json = false;
+  bool json = false, stats = false;
 };
 
 class Chat {
  public:
-  Chat(const Args& args, const v4infer::Model& model)
-      : args_(args), now_(model, args.sample, args.chat, args.system) {}
+  Chat(const Args& args, const Opened& opened)
+      : args_(args), opened_(opened), now_(opened, args.sample, args.chat, args.system) {}
 
   // Until /quit or the end of the input.
   void loop() {
@@ -91,12 +92,15 @@ class Chat {
     if (args_.json) {
       Json end{{"type", "end"}, {"finish", finish_name(answer.finish)}};
       end.update(speed_json(answer));
+      if (args_.stats) end.update(status_json(status_of(opened_, args_.model)));
       return print_json(end);
     }
     print_text(reasoning ? "\x1b[0m\n" : "\n");
     if (stderr_is_terminal())
       std::fprintf(stderr, "[%s%s]\n", speed_text(answer).c_str(),
                    answer.finish == V4I_FINISH_CANCELLED ? ", stopped" : "");
+    if (args_.stats)
+      std::fprintf(stderr, "[%s]\n", status_text(status_of(opened_, args_.model)).c_str());
   }
 
   void command(const std::string& line) {
@@ -134,6 +138,7 @@ class Chat {
   }
 
   const Args& args_;
+  const Opened& opened_;
   Conversation now_;
   std::vector<Conversation> earlier_;
   bool done_ = false;
@@ -143,7 +148,7 @@ void chat(const Args& args) {
   const Opened opened = open_model(args.model);
   if (stderr_is_terminal() && !args.json)
     std::fprintf(stderr, "opened in %.2f s; /help shows the commands\n", opened.seconds);
-  Chat(args, opened.model).loop();
+  Chat(args, opened).loop();
 }
 
 }  // namespace
@@ -152,9 +157,11 @@ void add_chat(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* c = app.add_subcommand("chat", "talk with a model");
   add_model_args(*c, args->model);
+  add_disk_arg(*c, args->model);
   add_sample_args(*c, args->sample);
   add_chat_args(*c, args->chat);
   c->add_option("--system", args->system, "the system message");
+  c->add_flag("--stats", args->stats, "say after each answer where its memory is, on stderr");
   c->add_flag("--json", args->json, "events as JSON lines on stdout; one message per input line");
   c->callback([args] { chat(*args); });
 }

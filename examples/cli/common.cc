@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <cctype>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
@@ -22,9 +23,7 @@ void add_model_args(CLI::App& command, ModelArgs& a) {
                      "instruction set of the CPU: scalar, avx2, avx512; default the best");
   command.add_option("--backend", a.backend,
                      "cpu, or cuda:0 for the first NVIDIA GPU; default cpu");
-  command
-      .add_option("--memory", a.memory,
-                  "cap of the memory used besides the model's files, e.g. 4GiB")
+  command.add_option("--ram", a.ram, "cap of the memory used besides the model's files, e.g. 4G")
       ->transform(CLI::AsSizeValue(false));
   command
       .add_option("--device-memory", a.device_memory,
@@ -35,7 +34,28 @@ void add_model_args(CLI::App& command, ModelArgs& a) {
   command.add_flag("-v,--verbose", a.verbose, "show the library's log on stderr");
 }
 
+void add_disk_arg(CLI::App& command, ModelArgs& a) {
+  command.add_option("--disk", a.disk,
+                     "FOLDER[:BYTES]: keep KV state there too, e.g. cache:100G; it may then leave "
+                     "memory, and serves later runs");
+}
+
 namespace {
+
+// FOLDER[:BYTES]: a size behind the last colon is the capacity.
+v4infer::KvStore open_disk(const v4infer::Engine& engine, const std::string& text) {
+  auto o = v4infer::init<v4i_kv_disk_options>();
+  std::string folder = text;
+  const std::size_t colon = text.rfind(':');
+  if (colon != std::string::npos && colon + 1 < text.size() && std::isdigit(text[colon + 1]) != 0) {
+    std::string size = text.substr(colon + 1);
+    if (CLI::AsSizeValue(false)(size).empty()) {  // now a number
+      o.capacity_bytes = std::stoull(size);
+      folder = text.substr(0, colon);
+    }
+  }
+  return take(v4infer::KvStore::open_disk(engine, folder.c_str(), o));
+}
 
 void print_log(std::int32_t level, const char* component, const char* text, std::size_t len,
                void*) {
@@ -52,7 +72,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 Opened open_model(const ModelArgs& a) {
   const auto start = std::chrono::steady_clock::now();
   auto budget = v4infer::init<v4i_memory_budget>();
-  budget.host_bytes = a.memory;
+  budget.host_bytes = a.ram;
   budget.device_bytes = a.device_memory;
   v4i_engine_options engine = v4infer::Engine::options();
   engine.thread_count = a.threads;
@@ -75,6 +95,8 @@ Opened open_model(const ModelArgs& a) {
   Opened out;
   out.engine = take(v4infer::Engine::create(engine));
   out.model = take(v4infer::Model::open(out.engine, a.path.c_str(), options));
+  if (!a.disk.empty()) out.disk = open_disk(out.engine, a.disk);
+  out.tier = out.disk.get();
   out.seconds = seconds_since(start);
   return out;
 }
@@ -94,13 +116,13 @@ void add_sample_args(CLI::App& command, SampleArgs& a) {
   command.add_option("--stop", a.stop, "end before this text; may be given several times");
 }
 
-v4infer::Session new_session(const v4infer::Model& model, const SampleArgs& a) {
+v4infer::Session new_session(const Opened& opened, const SampleArgs& a) {
   v4i_sampler_options options = a.options;
   options.greedy = a.greedy ? 1 : 0;
-  auto session_options = v4infer::init<v4i_session_options>();
+  v4i_session_options session_options = opened.session_options();
   session_options.seed = a.seed;
-  v4infer::Session session = take(v4infer::Session::create(model, session_options));
-  check(session.set_sampler(take(v4infer::Sampler::create(model, options))));
+  v4infer::Session session = take(v4infer::Session::create(opened.model, session_options));
+  check(session.set_sampler(take(v4infer::Sampler::create(opened.model, options))));
   return session;
 }
 

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <v4infer/kv_store.hpp>
 #include <v4infer/session.hpp>
 #include <vector>
 
@@ -37,17 +38,29 @@ struct ModelArgs {
   std::string mode = "native";
   std::string isa, backend;
   int threads = 0;
-  std::uint64_t memory = 0, device_memory = 0;
+  std::uint64_t ram = 0, device_memory = 0;
+  std::string disk;  // FOLDER[:BYTES]
   std::uint32_t context = 0;
   bool verify = false;
   bool verbose = false;
 };
 void add_model_args(CLI::App& command, ModelArgs& args);
+void add_disk_arg(CLI::App& command, ModelArgs& args);  // for commands that keep KV state
 
 struct Opened {
   v4infer::Engine engine;
   v4infer::Model model;
+  v4infer::KvStore disk;  // empty without --disk
+  v4i_kv_store* tier = nullptr;
   double seconds = 0;
+
+  // Of sessions that use the disk, where there is one; valid while this object stays where it is.
+  v4i_session_options session_options() const {
+    auto o = v4infer::init<v4i_session_options>();
+    o.tiers = &tier;
+    o.tier_count = tier == nullptr ? 0 : 1;
+    return o;
+  }
 };
 Opened open_model(const ModelArgs& args);
 
@@ -60,7 +73,7 @@ struct SampleArgs {
   std::vector<std::string> stop;
 };
 void add_sample_args(CLI::App& command, SampleArgs& args);
-v4infer::Session new_session(const v4infer::Model& model, const SampleArgs& args);
+v4infer::Session new_session(const Opened& opened, const SampleArgs& args);
 
 // ---- files and the terminal
 std::string read_file(const std::string& path);  // "-" is stdin

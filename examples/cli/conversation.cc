@@ -57,14 +57,14 @@ Json assistant_message(const Json& events) {
 
 }  // namespace
 
-Conversation::Conversation(const v4infer::Model& model, const SampleArgs& sample,
-                           const ChatArgs& chat, const std::string& system)
-    : model_(&model), sample_(sample), chat_(chat), session_(new_session(model, sample)) {
+Conversation::Conversation(const Opened& opened, const SampleArgs& sample, const ChatArgs& chat,
+                           const std::string& system)
+    : opened_(&opened), sample_(sample), chat_(chat), session_(new_session(opened, sample)) {
   if (!system.empty()) messages_.push_back(Json{{"role", "system"}, {"content", system}});
 }
 
 Conversation::Conversation(const Conversation& o, v4infer::Session session)
-    : model_(o.model_),
+    : opened_(o.opened_),
       sample_(o.sample_),
       chat_(o.chat_),
       messages_(o.messages_),
@@ -75,9 +75,9 @@ Answer Conversation::ask(const std::string& text, bool bar, const Show& show) {
   messages.push_back(Json{{"role", "user"}, {"content", text}});
   const v4i_chat_options options = chat_options(chat_);
   const std::string json = messages.dump(-1, ' ', false, Json::error_handler_t::replace);
-  take(session_.sync(take(model_->chat(json, options))));
+  take(session_.sync(take(opened_->model.chat(json, options))));
 
-  EventStream stream(*model_, options.thinking >= 2);
+  EventStream stream(opened_->model, options.thinking >= 2);
   Json events = Json::array();
   const auto add = [&](Json more) {
     for (Json& e : more) {
@@ -120,10 +120,13 @@ void Conversation::load(const std::string& path) {
   in.read(json.data(), static_cast<std::streamsize>(size));
   Json messages = Json::parse(json, nullptr, false);
   if (!in || !messages.is_array()) throw Failure(path + ": the messages are damaged");
-  session_ = take(v4infer::Session::restore(*model_, [&](void* data, std::size_t bytes) {
-    in.read(static_cast<char*>(data), static_cast<std::streamsize>(bytes));
-    return static_cast<std::size_t>(in.gcount());
-  }));
+  session_ = take(v4infer::Session::restore(
+      opened_->model,
+      [&](void* data, std::size_t bytes) {
+        in.read(static_cast<char*>(data), static_cast<std::streamsize>(bytes));
+        return static_cast<std::size_t>(in.gcount());
+      },
+      opened_->session_options()));
   messages_ = std::move(messages);
   set_sampler();
 }
@@ -131,7 +134,7 @@ void Conversation::load(const std::string& path) {
 void Conversation::set_sampler() {
   v4i_sampler_options options = sample_.options;
   options.greedy = sample_.greedy ? 1 : 0;
-  check(session_.set_sampler(take(v4infer::Sampler::create(*model_, options))));
+  check(session_.set_sampler(take(v4infer::Sampler::create(opened_->model, options))));
 }
 
 Conversation Conversation::fork() { return {*this, take(session_.fork())}; }

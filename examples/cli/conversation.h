@@ -14,7 +14,7 @@ namespace cli {
 
 class Conversation {
  public:
-  Conversation(const v4infer::Model& model, const SampleArgs& sample, const ChatArgs& chat,
+  Conversation(const Opened& opened, const SampleArgs& sample, const ChatArgs& chat,
                const std::string& system);
 
   // Shows pieces of reasoning, content and tool calls as they come.
@@ -33,7 +33,7 @@ class Conversation {
   Conversation(const Conversation& o, v4infer::Session session);
   void set_sampler();
 
-  const v4infer::Model* model_;
+  const Opened* opened_;
   SampleArgs sample_;
   ChatArgs chat_;
   Json messages_ = Json::array();

@@ -1,11 +1,12 @@
-// v4infer eval: the logits of every position of a token list, as a .npy file, and
-// greedy continuations.
+// v4infer eval: the logits of every position of a token list, as a .npy file or their SHA-256,
+// and greedy continuations.
 #include <algorithm>
 #include <memory>
 
 #include "common.h"
 #include "interrupt.h"
 #include "npy.h"
+#include "sha256.h"
 
 namespace cli {
 namespace {
@@ -14,7 +15,7 @@ struct Args {
   ModelArgs model;
   std::string ids, out;
   int chunk = 0, next = 0;
-  bool json = false;
+  bool sha256 = false, json = false;
 };
 
 // Few enough rows at a time that a large vocabulary stays small in memory, and a
@@ -37,7 +38,7 @@ void eval(const Args& a) {
   if (ids.empty()) throw Failure(a.ids + ": holds no token ids");
   const Opened opened = open_model(a.model);
   const std::size_t vocab = take(opened.model.info()).vocab_size;
-  v4infer::Session session = take(v4infer::Session::create(opened.model));
+  v4infer::Session session = take(v4infer::Session::create(opened.model, opened.session_options()));
   std::unique_ptr<NpyWriter> npy;
   if (!a.out.empty()) npy = std::make_unique<NpyWriter>(a.out, ids.size(), vocab);
 
@@ -46,6 +47,7 @@ void eval(const Args& a) {
   run.cancel = running.token();
   run.chunk_tokens = a.chunk;
   std::vector<float> logits;
+  Sha256 hash;
   const std::size_t piece = rows_at_a_time(a.chunk);
   for (std::size_t at = 0; at < ids.size(); at += piece) {
     const std::size_t end = std::min(ids.size(), at + piece);
@@ -53,9 +55,10 @@ void eval(const Args& a) {
                                ids.begin() + static_cast<std::ptrdiff_t>(end));
     logits = take(session.eval(part, vocab, run));
     if (npy) npy->write(logits.data(), logits.size());
+    if (a.sha256) hash.update(logits.data(), logits.size() * sizeof logits[0]);
   }
   if (npy) npy->close();
-
+  const std::string sha256 = a.sha256 ? hash.finish() : "";
   const v4i_token eos = v4i_token_special(opened.model.get(), V4I_SPECIAL_EOS);
   std::vector<v4i_token> next;
   for (int i = 0; i < a.next; ++i) {
@@ -66,11 +69,12 @@ void eval(const Args& a) {
   if (a.json) {
     Json out{{"tokens", ids.size()}, {"vocab", vocab}, {"mode", a.model.mode}};
     if (!a.out.empty()) out["out"] = a.out;
+    if (a.sha256) out["sha256"] = sha256;
     if (a.next > 0) out["next"] = next;
-    print_json(out);
-  } else if (a.next > 0) {
-    print_json(Json(next));
+    return print_json(out);
   }
+  if (a.sha256) print_text(sha256 + "\n");
+  if (a.next > 0) print_json(Json(next));
 }
 
 }  // namespace
@@ -79,15 +83,18 @@ void add_eval(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* c = app.add_subcommand("eval", "logits of every position");
   add_model_args(*c, args->model);
+  add_disk_arg(*c, args->model);
   c->add_option("--ids", args->ids, "JSON file with an array of token ids; - is stdin")->required();
   auto* out = c->add_option("--out", args->out, "write float32 logits [tokens, vocab] as .npy");
+  auto* sha256 = c->add_flag("--sha256", args->sha256, "print the SHA-256 of these logits' bytes");
   c->add_option("--chunk", args->chunk, "tokens computed together; the result is the same")
       ->check(CLI::Range(0, 1 << 20));
   auto* next = c->add_option("--next", args->next, "print this many greedy next ids as JSON")
                    ->check(CLI::Range(1, 1 << 20));
   c->add_flag("--json", args->json, "a JSON object on stdout");
-  c->callback([args, out, next] {
-    if (out->count() + next->count() == 0) throw CLI::RequiredError("--out or --next");
+  c->callback([args, out, sha256, next] {
+    if (out->count() + sha256->count() + next->count() == 0)
+      throw CLI::RequiredError("--out, --sha256 or --next");
     eval(*args);
   });
 }

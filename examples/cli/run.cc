@@ -63,11 +63,15 @@ void print_stats(const Opened& opened, const v4infer::Session& session, const An
       bytes(take(opened.model.info()).file_bytes).c_str(), bytes(memory.host_weights).c_str(),
       bytes(memory.host_kv).c_str(), bytes(memory.host_scratch).c_str(),
       bytes(memory.host_peak).c_str(), opened.seconds);
+  if (!opened.disk) return;
+  std::fprintf(stderr, "[disk: %s, %s of them this KV state; %llu tokens came from there]\n",
+               bytes(memory.disk_kv).c_str(), bytes(info.kv_store_bytes).c_str(),
+               static_cast<unsigned long long>(info.reused_tokens));
 }
 
 void run(const Args& a) {
   const Opened opened = open_model(a.model);
-  v4infer::Session session = new_session(opened.model, a.sample);
+  v4infer::Session session = new_session(opened, a.sample);
   append_prompt(a, opened.model, session);
   Json logprobs = Json::array();
   const Answer answer = write_answer(
@@ -97,6 +101,7 @@ void add_run(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* c = app.add_subcommand("run", "continue a prompt");
   add_model_args(*c, args->model);
+  add_disk_arg(*c, args->model);
   add_sample_args(*c, args->sample);
   auto* prompt = c->add_option("--prompt", args->prompt, "the text to continue");
   auto* file = c->add_option("--prompt-file", args->file, "a file with the text; - is stdin");

@@ -124,6 +124,7 @@ v4i_memory_stats memory_stats(const Budget& budget) {
   out.device_scratch = budget.used(Use::kScratch, Place::kDevice);
   out.device_peak = budget.peak(Place::kDevice);
   out.pinned = budget.used(Place::kPinned);
+  out.disk_kv = budget.used(Place::kDisk);
   out.host_weights = budget.used(Use::kWeights);
   out.host_kv = budget.used(Use::kKv);
   out.host_scratch = budget.used(Use::kScratch);

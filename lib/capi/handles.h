@@ -34,9 +34,9 @@ struct EngineState {
   Gate gate;
   Log log;
   Inside in_store;  // threads in a function of a KV store of the host
-  // Stores of the host and on disk, for as long as somebody holds them.
+  // Stores of the host, for as long as somebody holds them.
   std::mutex stores_mutex;
-  std::vector<std::weak_ptr<store::SharedStore>> host_stores, disk_stores;
+  std::vector<std::weak_ptr<store::SharedStore>> host_stores;
 
   bool same_process() const noexcept { return process == process_id(); }
   void flush_log() { log.flush(gate); }

@@ -15,19 +15,18 @@ v4i_kv_store& store_of(v4i_kv_store* k) {
   return store;
 }
 
-using Stores = std::vector<std::weak_ptr<store::SharedStore>>;
-
-std::unique_ptr<v4i_kv_store> make_store(std::shared_ptr<EngineState> engine, Stores& list,
-                                         std::unique_ptr<store::BlockStore> below,
-                                         std::uint64_t capacity) {
-  auto shared = store::SharedStore::make(std::move(below));
-  {
-    const std::scoped_lock lock(engine->stores_mutex);
-    std::erase_if(list, [](const auto& s) { return s.expired(); });
-    list.push_back(shared);
-  }
+std::unique_ptr<v4i_kv_store> make_handle(std::shared_ptr<EngineState> engine,
+                                          std::unique_ptr<store::BlockStore> below,
+                                          std::uint64_t capacity) {
   return std::make_unique<v4i_kv_store>(
-      v4i_kv_store{std::move(engine), std::move(shared), capacity});
+      v4i_kv_store{std::move(engine), store::SharedStore::make(std::move(below)), capacity});
+}
+
+// v4i_engine_quiesce() finds the store here.
+void add_host_store(EngineState& engine, const std::shared_ptr<store::SharedStore>& shared) {
+  const std::scoped_lock lock(engine.stores_mutex);
+  std::erase_if(engine.host_stores, [](const auto& s) { return s.expired(); });
+  engine.host_stores.push_back(shared);
 }
 
 std::unique_ptr<v4i_kv_store> open_disk(v4i_engine* e, const v4i_kv_disk_options& o) {
@@ -45,7 +44,7 @@ std::unique_ptr<v4i_kv_store> open_disk(v4i_engine* e, const v4i_kv_disk_options
   options.read_only = o.read_only == 1;
   EngineState& engine = *e->state;
   auto store = store::open_disk_store(options, engine.engine->budget(), engine.engine->reads());
-  return make_store(e->state, engine.disk_stores, std::move(store), o.capacity_bytes);
+  return make_handle(e->state, std::move(store), o.capacity_bytes);
 }
 
 v4i_kv_vtable read_vtable(const v4i_kv_vtable* given) {
@@ -121,7 +120,8 @@ v4i_status v4i_kv_store_wrap(v4i_engine* e, const v4i_kv_vtable* t, void* user, 
     v4i_kv_store*& to = not_null(out, "out");
     auto below = std::make_unique<HostKvStore>(e->state, table, user);
     HostKvStore& host = *below;
-    auto handle = make_store(e->state, engine.host_stores, std::move(below), table.capacity_bytes);
+    auto handle = make_handle(e->state, std::move(below), table.capacity_bytes);
+    add_host_store(engine, handle->shared);
     host.adopted();
     to = handle.release();
   });

@@ -112,6 +112,12 @@ std::int64_t State::final_blocks(std::size_t table, std::int64_t length) const {
   return rows(table, reach) / layout_->rows_per_block;
 }
 
+std::uint64_t State::stored_bytes() const {
+  std::vector<store::BlockRef> blocks;
+  for (const BlockTable& t : tables_) t.sealed_blocks(&blocks);
+  return cache_->stored_bytes(blocks);
+}
+
 void State::layer_blocks(int layer, std::vector<store::BlockRef>* out) const {
   for (const RowKind kind : {RowKind::kMain, RowKind::kIndex})
     if (const BlockTable& t = table_of(layer, kind); !t.by_row()) t.sealed_blocks(out);

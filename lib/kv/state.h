@@ -55,6 +55,7 @@ class State {
   std::int64_t length() const { return length_; }
   // Bytes this state holds of the Budget; what is shared counts in every holder.
   std::uint64_t bytes() const;
+  std::uint64_t stored_bytes() const;  // of its rows, those that the store below has
 
   // ---- while a chunk is computed
   // Makes room for `tokens` (their ids, and the media they stand for, name the blocks they

@@ -43,16 +43,6 @@ Session::Session(std::shared_ptr<Context> context, const SessionOptions& options
   reserve(1);
 }
 
-std::uint64_t Session::stored_bytes() const {
-  if (!cache_->has_store()) return 0;
-  std::vector<store::BlockRef> blocks;
-  const auto layers = static_cast<int>(state_.layout().layers.size());
-  for (int l = 0; l < layers; ++l) state_.layer_blocks(l, &blocks);
-  std::sort(blocks.begin(), blocks.end());  // layers that share rows name them twice
-  blocks.erase(std::unique(blocks.begin(), blocks.end()), blocks.end());
-  return cache_->stored_bytes(blocks);
-}
-
 void Session::check_tokens(std::span<const std::int32_t> tokens) const {
   for (const std::int32_t t : tokens)
     if (t < 0 || t >= vocab())

@@ -98,7 +98,7 @@ class Session {
   // By the last sync(), and taken up from others since.
   std::uint64_t reused_tokens() const { return reused_; }
   std::uint64_t kv_bytes() const { return state_.bytes(); }
-  std::uint64_t stored_bytes() const;  // of its KV rows, those that stores have
+  std::uint64_t stored_bytes() const { return state_.stored_bytes(); }
   const Metrics& metrics() const { return metrics_; }
   // Of this session's runs, a batch of several counting whole in each; null when the
   // options asked for none.

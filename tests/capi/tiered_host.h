@@ -19,6 +19,7 @@ struct Host {
   v4infer::Engine engine;
   v4infer::Model model;
   std::vector<std::string> log;
+  std::uint64_t disk_bytes = 0;  // the cap
 
   explicit Host(std::uint64_t host_bytes = 0) {
     auto budget = v4infer::init<v4i_memory_budget>();
@@ -48,6 +49,7 @@ struct Host {
   void squeeze() {
     auto b = v4infer::init<v4i_memory_budget>();
     b.host_bytes = 1;
+    b.disk_bytes = disk_bytes;
     ok(engine.set_budget(b));
     b.host_bytes = 0;
     ok(engine.set_budget(b));

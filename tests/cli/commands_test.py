@@ -2,6 +2,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def test_failures(folder, command):
     command.refused('tokenizer.json', 'run', path, '--prompt', 'x')
     command.refused('mmx', 'inspect', path, '--isa', 'mmx')
     command.refused('backend "metal"', 'inspect', path, '--backend', 'metal')
-    command.refused('budget', 'inspect', path, '--memory', '1KB')
+    command.refused('budget', 'inspect', path, '--ram', '1KB')
     with open(os.path.join(path, 'config.json'), 'w') as f:
         f.write('{')
     command.refused('config.json', 'inspect', path)
@@ -72,6 +73,25 @@ def test_stats(folder, command):
     assert done.stdout.decode() == command.out(*base) and len(told) == 4, told
     assert told[0].strip().startswith('prompt [########') and '12 tokens,' in told[1], told
     assert 'bytes per token' in told[2] and 'KiB' in told[2] and 'mapped' in told[3], told
+
+
+def test_disk(folder, command):
+    """run --disk: a second run takes the prompt from the folder and says the same; bench counts whole prompts"""
+    path = cli.tiny_model(folder, 1)
+    disk = os.path.join(folder, 'kv')
+    base = ['run', path, '--greedy', '--max-tokens', 12, '--prompt', PROMPT * 60, '--stats']
+    plain = command.run(*base)
+    first = command.run(*base, '--disk', disk + ':1G')
+    second = command.run(*base, '--disk', disk)
+    assert plain.stdout == first.stdout == second.stdout
+    told = [d.stderr.decode().splitlines()[-1] for d in (plain, first, second)]
+    assert 'disk' not in told[0] and ' 0 tokens came from there' in told[1], told
+    assert '[disk: ' in told[2] and 'KiB' in told[2], told
+    assert int(told[2].split()[-5]) >= 512, told
+    bench = command.json('bench', path, '--prefill', 600, '--decode', 4, '--repeat', 1, '--json',
+                         '--disk', disk)
+    assert bench['prefill_tokens_per_s'] > 0
+    command.refused('/proc/kv', 'run', path, '--prompt', 'x', '--disk', '/proc/kv')
 
 
 def test_tokens(folder, command):
@@ -207,6 +227,23 @@ def test_chat(folder, command):
     wrong = events(command.out(*args, stdin=f'/load {path}/config.json\n/back\n/what\nhello\n'))
     assert [e['type'] for e in wrong[:3]] == ['error', 'error', 'info']
     assert text_of(wrong[3:]) == text_of(answers[0])
+
+
+def test_status(folder, command):
+    """chat --stats: a status line after each answer, with what is known; the same in JSON"""
+    path = cli.tiny_model(folder, 1)
+    base = ['chat', path, '--greedy', '--max-tokens', 4, '--stats']
+    def lines(*args):
+        told = command.run(*base, *args, stdin='hello\nand you?\n').stderr.decode().splitlines()
+        return [line for line in told if line.startswith('[ram ')]
+    plain, full = lines(), lines('--ram', '1G', '--disk', os.path.join(folder, 'kv'))
+    assert len(plain) == len(full) == 2, (plain, full)
+    for line in plain:
+        assert re.fullmatch(r'\[ram [0-9.]+ M]', line), line
+    for line in full:
+        assert re.fullmatch(r'\[ram 0\.[0-9]/1\.0 G \| disk [0-9.]+ [KM]]', line), line
+    end = turns(events(command.out(*base, '--json', '--ram', '1G', stdin='hello\n')))[0][-1]
+    assert 0 < end['ram_bytes'] < end['ram_cap_bytes'] == 1 << 30 and 'disk_bytes' not in end
 
 
 def test_interrupt(folder, command):

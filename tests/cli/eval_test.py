@@ -1,6 +1,7 @@
 """v4infer eval against the oracle.  usage: eval_test.py V4INFER"""
-import os
+import hashlib
 import json
+import os
 import sys
 
 import numpy as np
@@ -54,6 +55,23 @@ def test_same_bytes(folder, command):
         assert len(files) == 1, mode
 
 
+def test_tiers(folder, command):
+    """--sha256 is that of the .npy file's data; with --ram and --disk, twice, it is the same"""
+    path = cli.tiny_model(folder, 1, 1000)
+    ids = os.path.join(path, 'ids.json')
+    base = ['eval', path, '--ids', ids, '--sha256']
+    want = command.out(*base).strip()
+    data = np.ascontiguousarray(np.load(evaluate(command, path, mode='native')))
+    assert want == hashlib.sha256(data.tobytes()).hexdigest()
+    disk = os.path.join(folder, 'disk')
+    for args in ([], [], ['--chunk', 64], ['--ram', '40M']):
+        assert command.out(*base, '--disk', disk, *args).strip() == want, args
+    assert command.out(*base, '--disk', disk + '2:64K').strip() == want
+    command.refused('budget', *base, '--disk', disk, '--ram', '20M')
+    assert command.json(*base, '--disk', disk, '--json')['sha256'] == want
+    command.refused('disk', *base, '--disk', ids)  # a file is no folder
+
+
 def test_modes_differ(folder, command):
     """native rounds where exact does not, and stays near it"""
     path = cli.tiny_model(folder, 2, 40)
@@ -88,7 +106,7 @@ def test_refusals(folder, command):
     command.refused('cannot be read', 'eval', path, '--ids', '/no/such.json', *out)
     command.refused('cannot be written', 'eval', path, '--ids', '-', '--out', '/no/such/x.npy',
                     stdin='[1]')
-    command.refused('--out or --next', 'eval', path, '--ids', '-', code=2)
+    command.refused('--out, --sha256 or --next', 'eval', path, '--ids', '-', code=2)
     command.refused('--mode', 'eval', path, '--ids', '-', '--mode', 'wild', *out, code=2)
 
 

@@ -41,6 +41,7 @@ PACKAGES = {
     r"nlohmann/": {"lib/", "examples/cli/"},
     r"Eigen/": {"lib/forward/"},
     r"CLI/": {"examples/cli/"},
+    r"hiredis/": {"examples/custom_kv_store.c"},
     r"xxhash": {"lib/base/"},
     r"liburing": {"lib/store/"},
     r"sqlite3": {"lib/store/"},

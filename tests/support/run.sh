@@ -4,6 +4,7 @@
 set -u
 cd "$(dirname "$0")/../.."
 [ "$(uname -m)" = aarch64 ] || lib/cmake/bootstrap.sh --optional g++-aarch64-linux-gnu qemu-user
+lib/cmake/bootstrap.sh --optional redis-server libhiredis-dev
 lib/cmake/build.sh all || { echo "0 passed, 1 failed"; exit 1; }
 lib/cmake/cuda.sh  # says what it does; the test cuda.kernels is the same call and counts it
 
