@@ -69,7 +69,7 @@ std::uint64_t cap_for(const Side& side, std::int64_t tokens) {
     (layout.by_row(l) ? by_row : whole) += rows * static_cast<double>(layout.row_bytes(l, false));
   }
   const double names = static_cast<double>(tokens) * 5;  // ids, digests, lists of rows
-  return side.base + 3 * layout.fixed_bytes + (24 << 20) +
+  return side.base + 3 * layout.fixed_bytes + (8 << 20) +
          static_cast<std::uint64_t>(whole * 1.01 + by_row * g_share + names);
 }
 
