@@ -276,6 +276,7 @@ class BlockCache final : public Reclaimer {
   std::atomic<std::thread::id> store_owner_{};
   std::uint64_t next_ticket_ = 1;
   std::size_t puts_ = 0;        // under way
+  std::uint64_t refused_ = 0;   // puts that were answered with an error
   std::uint64_t returned_ = 0;  // bytes of transfers that have gone
   std::unordered_map<std::uint64_t, Transfer> transfers_;
   std::unique_ptr<Staging> staging_;  // for transfers of blocks by row

@@ -37,10 +37,11 @@ std::uint64_t BlockCache::collect(bool wait, bool* any) noexcept try {
   if (!own.owns()) return 0;
   const std::uint64_t before = returned_;
   const std::size_t puts = puts_;
+  const std::uint64_t refused = refused_;
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   do {
     drain(wait ? 1'000'000 : 0);
-    put_waiting(false);
+    if (refused_ == refused) put_waiting(false);  // as in flush()
     *any = puts_ < puts || returned_ > before;
     if (wait && !*any) std::this_thread::sleep_for(kPause);  // a store's poll need not wait
   } while (wait && puts_ > 0 && !*any && std::chrono::steady_clock::now() < deadline);

@@ -151,6 +151,7 @@ void BlockCache::finish_put(const Transfer& t, const Completion& c) {
   const std::scoped_lock lock(mutex_);
   if (c.status != Code::kOk) {
     waiting_.push_back(block);
+    ++refused_;
     return;
   }
   block->stored = true;
@@ -161,8 +162,9 @@ void BlockCache::flush(std::uint64_t timeout_ns) {
   if (below_ == nullptr) return;
   const auto deadline = Clock::now() + std::chrono::nanoseconds(timeout_ns);
   const StoreLock lock(*this, nullptr);
+  const std::uint64_t refused = refused_;
   do {
-    put_waiting(true);
+    if (refused_ == refused) put_waiting(true);  // a store that refuses is not asked on and on
     drain(std::min(timeout_ns, kLook));
   } while (puts_ > 0 && Clock::now() < deadline);
 }
