@@ -29,7 +29,9 @@ void add_model_args(CLI::App& command, ModelArgs& a) {
       .add_option("--device-memory", a.device_memory,
                   "cap of the GPU's memory used, e.g. 20GiB; experts beyond it run on the CPU")
       ->transform(CLI::AsSizeValue(false));
-  command.add_option("--context", a.context, "context size to plan for, in tokens");
+  command
+      .add_option("--context", a.context, "context size to plan for, in tokens, e.g. 4096 or 1M")
+      ->transform(CLI::AsSizeValue(false));
   command.add_flag("--verify", a.verify, "read and check every tensor before starting");
   command.add_flag("-v,--verbose", a.verbose, "show the library's log on stderr");
 }
@@ -69,6 +71,15 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
+v4i_numerics numerics_of(const std::string& mode) {
+  auto numerics = v4infer::init<v4i_numerics>();
+  numerics.type = V4I_EXT_NUMERICS;
+  numerics.mode = mode == "exact"  ? V4I_NUMERICS_EXACT
+                  : mode == "fast" ? V4I_NUMERICS_FAST
+                                   : V4I_NUMERICS_NATIVE;
+  return numerics;
+}
+
 Opened open_model(const ModelArgs& a) {
   const auto start = std::chrono::steady_clock::now();
   auto budget = v4infer::init<v4i_memory_budget>();
@@ -82,14 +93,11 @@ Opened open_model(const ModelArgs& a) {
   engine.log = print_log;
   engine.log_level = a.verbose ? V4I_LOG_DEBUG : V4I_LOG_WARN;
 
-  auto numerics = v4infer::init<v4i_numerics>();
-  numerics.type = V4I_EXT_NUMERICS;
-  numerics.mode = a.mode == "exact"  ? V4I_NUMERICS_EXACT
-                  : a.mode == "fast" ? V4I_NUMERICS_FAST
-                                     : V4I_NUMERICS_NATIVE;
+  const v4i_numerics numerics = numerics_of(a.mode);
   auto options = v4infer::init<v4i_model_options>();
   options.next = reinterpret_cast<const v4i_ext*>(&numerics);
   options.context_hint = a.context;
+  options.tiered = a.disk.empty() ? 0 : 1;
   options.verify_tensors = a.verify ? 1 : 0;
 
   Opened out;

@@ -63,6 +63,7 @@ struct Opened {
   }
 };
 Opened open_model(const ModelArgs& args);
+v4i_numerics numerics_of(const std::string& mode);
 
 // ---- how text is sampled
 struct SampleArgs {
@@ -93,6 +94,7 @@ void add_run(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_tokens(CLI::App& app);  // tokenize, detokenize, render
 void add_inspect(CLI::App& app);
+void add_plan(CLI::App& app);
 void add_bench(CLI::App& app);
 
 }  // namespace cli

@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
   cli::add_eval(app);
   cli::add_tokens(app);
   cli::add_inspect(app);
+  cli::add_plan(app);
   cli::add_bench(app);
   try {
     cli::install_interrupt();

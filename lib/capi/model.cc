@@ -8,42 +8,64 @@
 #include "lib/capi/convert.h"
 #include "lib/capi/handles.h"
 #include "lib/capi/model_info.h"
+#include "lib/session/memory_plan.h"
 
 namespace v4i::capi {
 namespace {
 
-forward::Numerics read_extensions(const v4i_ext* e) {
-  auto numerics = forward::Numerics::kNative;
+struct Extensions {
+  forward::Numerics numerics = forward::Numerics::kNative;
+  double memory_bytes_per_s = 0, disk_bytes_per_s = 0;
+};
+
+void read_numerics(const v4i_ext* e, Extensions* out) {
+  const auto n = read_struct(reinterpret_cast<const v4i_numerics*>(e), "v4i_numerics");
+  check_range(n.mode, 0, V4I_NUMERICS_FAST, "v4i_numerics.mode");
+  check_zero(n.reserved0, "v4i_numerics.reserved0");
+  out->numerics = n.mode == V4I_NUMERICS_EXACT  ? forward::Numerics::kExact
+                  : n.mode == V4I_NUMERICS_FAST ? forward::Numerics::kFast
+                                                : forward::Numerics::kNative;
+}
+
+double rate(double value, const char* name) {
+  if (!(value >= 0 && value < 1e18))
+    fail(Code::kInvalid, "{} is {}, wanted is 0 (not known) or bytes in a second", name, value);
+  return value;
+}
+
+void read_rates(const v4i_ext* e, Extensions* out) {
+  const auto r = read_struct(reinterpret_cast<const v4i_rates*>(e), "v4i_rates");
+  out->memory_bytes_per_s = rate(r.memory_bytes_per_s, "v4i_rates.memory_bytes_per_s");
+  out->disk_bytes_per_s = rate(r.disk_bytes_per_s, "v4i_rates.disk_bytes_per_s");
+}
+
+Extensions read_extensions(const v4i_ext* e) {
+  Extensions out;
   for (int count = 0; e != nullptr; e = e->next) {
     if (++count > 16) fail(Code::kInvalid, "v4i_model_options.next: the chain has no end");
-    if (e->type != V4I_EXT_NUMERICS)
+    if (e->type == V4I_EXT_NUMERICS)
+      read_numerics(e, &out);
+    else if (e->type == V4I_EXT_RATES)
+      read_rates(e, &out);
+    else
       fail(Code::kUnsupported, "v4i_model_options.next: extension type {} is not known", e->type);
-    const auto n = read_struct(reinterpret_cast<const v4i_numerics*>(e), "v4i_numerics");
-    check_range(n.mode, 0, V4I_NUMERICS_FAST, "v4i_numerics.mode");
-    check_zero(n.reserved0, "v4i_numerics.reserved0");
-    numerics = n.mode == V4I_NUMERICS_EXACT  ? forward::Numerics::kExact
-               : n.mode == V4I_NUMERICS_FAST ? forward::Numerics::kFast
-                                             : forward::Numerics::kNative;
   }
-  return numerics;
+  return out;
 }
 
 session::OpenOptions read_open_options(const v4i_model_options& o) {
   check_zero(o.reserved0, "v4i_model_options.reserved0");
-  check_zero(o.reserved1, "v4i_model_options.reserved1");
+  check_range(o.tiered, 0, 1, "v4i_model_options.tiered");
   check_range(o.verify_tensors, 0, 1, "v4i_model_options.verify_tensors");
   session::OpenOptions options;
   options.path = &not_null(o.path, "v4i_model_options.path");
-  options.numerics = read_extensions(o.next);
+  options.numerics = read_extensions(o.next).numerics;
   options.context_hint = o.context_hint;
   return options;
 }
 
-// KV bytes of the sessions that the host plans for.
-std::uint64_t planned_kv(session::Context& context, const v4i_model_options& o,
-                         std::uint64_t tokens) {
-  const std::uint64_t sessions = std::max<std::uint32_t>(o.session_hint, 1);
-  return context.layout()->bytes(tokens) * sessions;
+std::uint64_t sessions_of(const v4i_model_options& o) {
+  return std::max<std::uint32_t>(o.session_hint, 1);
 }
 
 // A host that says what it will need is told at open when that cannot be.
@@ -52,12 +74,14 @@ void check_hints(session::Context& context, const v4i_model_options& o) {
   const Budget& budget = context.engine().budget();
   if (budget.cap() == Budget::kNoCap) return;
   const auto tokens = static_cast<std::uint64_t>(context.context_max());
-  const std::uint64_t need = planned_kv(context, o, tokens);
+  const session::SessionNeeds needs =
+      session::session_needs(*context.layout(), static_cast<std::uint64_t>(context.vocab()), tokens,
+                             sessions_of(o), context.forward().options().max_tokens);
+  const std::uint64_t need = o.tiered != 0 ? needs.least() : needs.in_memory();
   const std::uint64_t free = budget.cap() - std::min(budget.cap(), budget.used());
   if (need > free)
-    fail(Code::kNoMemory,
-         "{} session(s) of {} tokens need {} bytes of KV state, the host budget has {} left",
-         std::max<std::uint32_t>(o.session_hint, 1), tokens, need, free);
+    fail(Code::kNoMemory, "{} session(s) of {} tokens need {} bytes{}, the host budget has {} left",
+         sessions_of(o), tokens, need, o.tiered != 0 ? " besides what a tier keeps" : "", free);
 }
 
 // Reads every tensor, so that a damaged one is named now.
@@ -94,37 +118,37 @@ std::shared_ptr<session::Context> open_context(EngineState& engine, const v4i_mo
 }
 
 v4i_model_plan plan_open(EngineState& engine, const v4i_model_options& o) {
-  session::OpenOptions options = read_open_options(o);
-  Budget& budget = engine.engine->budget();
-  const std::uint64_t free = budget.cap() - std::min(budget.cap(), budget.used());
-  // Opening maps files and claims a workspace, which is given back at once.  It is
-  // done without a cap, to be able to say how much is needed.
-  session::EngineOptions same_threads;
-  same_threads.threads = engine.engine->pool().size();
-  auto roomy = std::make_shared<session::Engine>(same_threads);
-  const auto context = session::Context::open(roomy, options);
-  const auto& layout = *context->layout();
-  const auto most = static_cast<std::uint64_t>(context->context_max());
-  const std::uint64_t workspace = context->forward().workspace_bytes();
-  const std::uint64_t sessions = std::max<std::uint32_t>(o.session_hint, 1);
-  const auto fits = [&](std::uint64_t tokens) {
-    return workspace + layout.bytes(tokens) * sessions <= free;
-  };
-  std::uint64_t low = 0, high = most;  // low fits or is 0
-  while (low < high) {
-    const std::uint64_t middle = (low + high + 1) / 2;
-    if (fits(middle))
-      low = middle;
-    else
-      high = middle - 1;
-  }
+  session::PlanOptions options;
+  options.open = read_open_options(o);
+  options.sessions = sessions_of(o);
+  options.tiered = o.tiered != 0;
+  const Extensions extensions = read_extensions(o.next);
+  options.memory_bytes_per_s = extensions.memory_bytes_per_s;
+  options.disk_bytes_per_s = extensions.disk_bytes_per_s;
+  const session::MemoryPlan p = session::plan_memory(*engine.engine, options);
+  const session::SessionNeeds& s = p.sessions;
   auto plan = zeroed<v4i_model_plan>();
-  plan.fits = fits(most) ? 1 : 0;
-  plan.host_bytes = workspace + planned_kv(*context, o, most);
-  plan.disk_bytes = context->model().checkpoint().file_bytes();
-  const model::Config& c = context->model().config();
-  plan.experts_on_disk = static_cast<std::uint32_t>(c.layers * c.experts);
-  plan.context_fitting = static_cast<std::uint32_t>(low);
+  plan.fits = (options.tiered ? p.fits_tiered : p.fits) ? 1 : 0;
+  plan.host_bytes = p.host_bytes();
+  plan.host_bytes_tiered = p.host_bytes_tiered();
+  plan.disk_bytes = p.file_bytes;
+  plan.experts_on_host = static_cast<std::uint32_t>(p.experts_in_memory);
+  plan.experts_on_disk = static_cast<std::uint32_t>(p.experts - p.experts_in_memory);
+  plan.context_fitting = static_cast<std::uint32_t>(p.context_fitting);
+  plan.context_fitting_tiered = static_cast<std::uint32_t>(p.context_fitting_tiered);
+  plan.decode_tokens_per_s_estimate = p.tokens_per_s;
+  plan.experts_mapped = p.experts_mapped ? 1 : 0;
+  plan.dense_bytes = p.dense_bytes;
+  plan.expert_bytes = p.expert_bytes;
+  plan.slot_bytes = p.slot_bytes;
+  plan.slots_least_bytes = p.slots_least();
+  plan.scratch_bytes = p.workspace + s.logits;
+  plan.kv_fixed_bytes = s.kv.fixed;
+  plan.kv_bytes = s.kv.rows;
+  plan.kv_tiered_bytes = s.least() - s.logits - s.kv.fixed;
+  plan.kv_disk_bytes = s.kv.stored;
+  plan.token_memory_bytes = p.token_memory_bytes;
+  plan.token_disk_bytes = p.token_disk_bytes;
   return plan;
 }
 

@@ -30,6 +30,7 @@ class Cached final : public Experts, public Reclaimer {
   Cached(std::shared_ptr<const model::Model> model, Budget& budget,
          std::shared_ptr<store::ReadQueue> reads, const CacheOptions& options);
   ~Cached() override;
+  static SlotNeeds needs(const ExpertFiles& files, std::uint64_t cap);
 
   void hint(int layer, std::span<const std::int32_t> ids, bool certain) noexcept override;
   bool takes_hints() const noexcept override;

@@ -9,26 +9,13 @@
 
 namespace v4i::experts {
 
-namespace {
-
-// Of the cap, what experts grow to: the rest is for KV rows and workspaces.  These take more than
-// that when they need it: experts give memory back before a session is refused.
-constexpr std::uint64_t kShareOf4 = 3;
-// Of the cap, what they keep in any case, up to what a token needs of one layer: memory cannot be
-// asked for while a layer is in work.
-constexpr std::uint64_t kFloorShare = 8;
-
-std::size_t reads_cost(std::size_t reads) { return reads * sizeof(store::ReadRequest); }
-
-}  // namespace
-
 Cached::Cached(std::shared_ptr<const model::Model> model, Budget& budget,
                std::shared_ptr<store::ReadQueue> reads, const CacheOptions& options)
     : files_(std::move(model), options.open_shard),
       budget_(budget),
       reads_(std::move(reads)),
       options_(options),
-      slot_cost_(files_.slot_bytes() + reads_cost(files_.most_reads()) + sizeof(Slot)),
+      slot_cost_(needs(files_, budget.cap()).slot_bytes),
       heat_(files_.layers(), files_.experts()),
       place_(static_cast<std::size_t>(files_.layers()) *
              static_cast<std::size_t>(files_.experts())) {
@@ -37,9 +24,7 @@ Cached::Cached(std::shared_ptr<const model::Model> model, Budget& budget,
   // Now others are asked to give memory back; a lease cannot do that.
   budget_.take(Place::kHost, Use::kWeights, slot_cost_, "room for one expert");
   budget_.give(Place::kHost, Use::kWeights, slot_cost_);
-  const auto active = static_cast<std::uint64_t>(files_.model().config().experts_active);
-  const std::uint64_t wanted =
-      std::clamp<std::uint64_t>(budget_.cap() / kFloorShare / slot_cost_, 1, active);
+  const std::uint64_t wanted = needs(files_, budget_.cap()).least;
   while (slots_.size() < wanted && (slots_.empty() || may_grow()) && grow() != nullptr) {
   }
   if (slots_.empty())
@@ -55,13 +40,6 @@ Cached::~Cached() {
   for (const auto& s : slots_)
     for (store::ReadRequest& r : s->all())
       while (!r.done() && !reads_->cancel(r)) reads_->wait(r, kSecond);
-}
-
-bool Cached::may_grow() const {
-  if (slots_.size() >= experts_in_all()) return false;
-  if (options_.slots > 0) return slots_.size() < options_.slots;
-  const std::uint64_t cap = budget_.cap();
-  return cap == Budget::kNoCap || (slots_.size() + 1) * slot_cost_ <= cap / 4 * kShareOf4;
 }
 
 Cached::Slot* Cached::grow() noexcept try {

@@ -126,6 +126,16 @@ std::shared_ptr<Experts> cached_experts(std::shared_ptr<const model::Model> mode
                                         std::shared_ptr<store::ReadQueue> reads,
                                         const CacheOptions& options = {});
 
+// Slots of a model under a cap, without making them.
+struct SlotNeeds {
+  std::uint64_t experts = 0;     // of the model and its draft stages
+  std::uint64_t slot_bytes = 0;  // of one, as the budget counts it
+  std::uint64_t least = 0;       // that stay in any case
+  std::uint64_t most = 0;        // that it grows to where there is room
+};
+// Opens the shards and reads nothing of them but their first page.  Error(kIo) naming the shard.
+SlotNeeds slot_needs(std::shared_ptr<const model::Model> model, std::uint64_t cap);
+
 // Whether kBest means slots.
 bool needs_cache(const model::Model& model, const Budget& budget);
 

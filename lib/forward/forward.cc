@@ -57,9 +57,7 @@ Forward::Forward(std::shared_ptr<const model::Model> model, Backend& backend,
                              options)),
       all_(options.max_tokens),
       outputs_(options.max_tokens) {
-  if (backend.reads_single_rows())
-    layout_.row_reads =
-        static_cast<int>(std::min<std::int64_t>(model_->config().index_topk, 1 << 20));
+  if (backend.reads_single_rows()) layout_.row_reads = row_reads(model_->config());
   const auto n = static_cast<std::size_t>(options.max_tokens);
   states_.reserve(n);
   rows_.reserve(n);

@@ -1,6 +1,7 @@
 // What each layer keeps between tokens; see layouts.h.
 #include "lib/forward/layouts.h"
 
+#include <algorithm>
 #include <span>
 
 namespace v4i::forward {
@@ -62,6 +63,10 @@ kv::LayerLayout layer_layout(const model::Config& c, const model::LayerPlan& pla
 }
 
 }  // namespace
+
+int row_reads(const model::Config& c) {
+  return static_cast<int>(std::min<std::int64_t>(c.index_topk, 1 << 20));
+}
 
 kv::Layout make_layout(const model::Config& c, const model::Plan& plan, const Options& options) {
   kv::Layout layout = base_layout(c, plan.layers, options);

@@ -13,6 +13,13 @@ constexpr std::int64_t kFirstRoom = 4 * Prefix::kLink;
 
 }  // namespace
 
+std::uint64_t Prefix::most_bytes(std::uint64_t tokens) {
+  constexpr std::uint64_t kEach = sizeof(std::int32_t), kLinks = sizeof(Digest);
+  std::uint64_t room = kFirstRoom, before = 0;
+  for (; room < tokens; room *= 2) before = room;
+  return (room + before) * kEach + (room + before) / kLink * kLinks;
+}
+
 Digest Prefix::extend(const Digest& from, std::int64_t begin, std::int64_t end) const {
   Sha256 h;
   h.update(from.data(), from.size());

@@ -38,6 +38,8 @@ class Prefix {
   const Digest& root() const { return root_; }
   std::int64_t size() const { return size_; }
   std::uint64_t bytes() const { return ids_.bytes() + links_.bytes(); }
+  // What `tokens` take at most, while the lists grow to them piece by piece.
+  static std::uint64_t most_bytes(std::uint64_t tokens);
 
   // Makes room for `tokens` in all, and for `media` more spans.  Unchanged when it throws.
   void reserve(std::int64_t tokens, std::size_t media = 0);

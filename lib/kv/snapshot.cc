@@ -44,13 +44,16 @@ std::int64_t State::chunk_length(std::int64_t tokens, bool last) {
   return cut - length_;
 }
 
-std::size_t State::max_snapshots() const {
+std::uint64_t State::most_snapshots(std::uint64_t rows, std::uint64_t snapshot) {
   constexpr std::uint64_t kShare = 33, kLeast = 4;
+  return std::clamp<std::uint64_t>(rows / kShare / snapshot, kLeast, kMaxSnapshots);
+}
+
+std::size_t State::max_snapshots() const {
   if (!cache_->has_store()) return kMaxSnapshots;
   const std::uint64_t kv =
       layout_->bytes(static_cast<std::uint64_t>(length_)) - layout_->fixed_bytes;
-  const std::uint64_t n = kv / kShare / snapshot_bytes(length_);
-  return static_cast<std::size_t>(std::clamp<std::uint64_t>(n, kLeast, kMaxSnapshots));
+  return static_cast<std::size_t>(most_snapshots(kv, snapshot_bytes(length_)));
 }
 
 // Snapshots may not press others out: without a store, where they would leave memory first, they

@@ -41,6 +41,8 @@ class State {
  public:
   // Tokens between places where a snapshot may be taken.
   static constexpr std::int64_t kSnapshotStep = Prefix::kLink;
+  // How many of `snapshot` bytes are kept where a store keeps them: about 3 % of the `rows` bytes.
+  static std::uint64_t most_snapshots(std::uint64_t rows, std::uint64_t snapshot);
 
   // `seed` names what the rows depend on besides the tokens: the model's digest,
   // the numerics, the backend.  Block keys are chained from it and from the layout.
@@ -154,7 +156,7 @@ class State {
   // ---- snapshot.cc
   static constexpr std::int64_t kFirstSnapshot = 512;  // tokens between snapshots, at the start
   static constexpr std::size_t kMaxSnapshots = 8;
-  std::size_t max_snapshots() const;  // where a store keeps them about 3 % of the KV
+  std::size_t max_snapshots() const;
   bool snapshot_due(std::int64_t before, std::int64_t length) const;
   store::BlockKey snapshot_key(std::int64_t length) const;
   std::size_t snapshot_bytes(std::int64_t length) const;

@@ -80,6 +80,7 @@ struct RowMiss {
 
 class BlockCache final : public Reclaimer {
  public:
+  static constexpr std::size_t kLeastTransfers = 4;  // of blocks by row that there is room for
   // `below` may be null: then blocks never leave memory.
   explicit BlockCache(std::shared_ptr<Memory> memory, std::shared_ptr<BlockStore> below = nullptr);
   // In the host's memory.

@@ -74,9 +74,8 @@ void BlockCache::put_waiting(bool may_take) {
 }
 
 void BlockCache::make_staging(const BlockShape& shape) {
-  constexpr std::size_t kLeast = 4;
   if (staging_ != nullptr) return;
-  staging_ = std::make_unique<Staging>(budget(), shape.stored_bytes(), kMaxPuts, kLeast);
+  staging_ = std::make_unique<Staging>(budget(), shape.stored_bytes(), kMaxPuts, kLeastTransfers);
   staging_made_ = true;
 }
 

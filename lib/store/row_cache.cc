@@ -19,7 +19,9 @@ RowCache::Set::Set(std::shared_ptr<RowCache> cache, std::size_t rows)
 
 RowCache::Set::~Set() { cache_->drop(*this); }
 
-std::uint64_t RowCache::slab_bytes() const { return kSlabRows * (row_bytes_ + sizeof(Owner)); }
+std::uint64_t RowCache::slab_bytes(std::size_t row_bytes) {
+  return kSlabRows * (row_bytes + sizeof(Owner));
+}
 
 void RowCache::begin_wave() {
   const std::scoped_lock lock(mutex_);

@@ -49,7 +49,9 @@ class RowCache {
   std::size_t row_bytes() const { return row_bytes_; }
   std::size_t rows() const { return slabs_.size() * kSlabRows; }  // there is room for
   std::uint64_t bytes() const { return slabs_.size() * slab_bytes(); }
-  std::uint64_t slab_bytes() const;
+  std::uint64_t slab_bytes() const { return slab_bytes(row_bytes_); }
+  static std::uint64_t slab_bytes(std::size_t row_bytes);
+  static constexpr std::size_t kSetBytes = sizeof(std::uint32_t);  // of a Set, per row
 
   // ---- one wave after the other, by one thread at a time
   enum class Taken { kThere, kEmpty, kFull };  // kEmpty: fill it; kFull: no slot is left

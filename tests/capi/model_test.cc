@@ -60,8 +60,11 @@ TEST_CASE("Every model option out of its range is refused by name") {
   o.verify_tensors = 2;
   open_refused(o, V4I_E_INVALID, "verify_tensors is 2, allowed is 0 to 1");
   o = options();
-  o.reserved1 = 1;
-  open_refused(o, V4I_E_INVALID, "reserved1");
+  o.reserved0 = 1;
+  open_refused(o, V4I_E_INVALID, "reserved0");
+  o = options();
+  o.tiered = 2;
+  open_refused(o, V4I_E_INVALID, "tiered is 2, allowed is 0 to 1");
   o = options();
   o.struct_size = 3;
   open_refused(o, V4I_E_ABI, "v4i_model_options");

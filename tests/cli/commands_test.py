@@ -22,7 +22,7 @@ def test_usage(folder, command):
                  ['bench', folder, '--decode', '0'], ['chat', folder, '--think', 'hard']):
         command.refused('', *args, code=2)
     assert 'chat' in command.out('--help')
-    for name in 'chat', 'run', 'eval', 'tokenize', 'detokenize', 'render', 'inspect', 'bench':
+    for name in 'chat', 'run', 'eval', 'tokenize', 'detokenize', 'render', 'inspect', 'bench', 'plan':
         assert 'model' in command.out(name, '--help')
     assert command.out('--version').startswith('v4infer 1.')
 
@@ -244,6 +244,34 @@ def test_status(folder, command):
         assert re.fullmatch(r'\[ram 0\.[0-9]/1\.0 G \| disk [0-9.]+ [KM]]', line), line
     end = turns(events(command.out(*base, '--json', '--ram', '1G', stdin='hello\n')))[0][-1]
     assert 0 < end['ram_bytes'] < end['ram_cap_bytes'] == 1 << 30 and 'disk_bytes' not in end
+
+
+def test_plan(folder, command):
+    """plan: what fits and what would help; following the advice makes it fit; --json has the same"""
+    path = cli.tiny_model(folder, 1)
+    base = ['plan', path, '--memory-rate', '10G', '--disk-rate', '1G', '--context', '4K']
+    roomy = command.json(*base, '--json')
+    assert roomy['fits'] and roomy['tokens'] == roomy['context_fitting'] == 4096, roomy
+    assert roomy['experts_mapped'] and not roomy['would_help'], roomy
+    assert roomy['decode_tokens_per_s_estimate'] > 0 and not roomy['memory_rate_measured']
+    need = roomy['host_bytes']
+    ram = str(need - 200000)
+    tight = command.json(*base, '--json', '--ram', ram)
+    assert not tight['fits'] and tight['context_fitting'] < 4096, tight
+    assert any(t.startswith('--disk') for t in tight['would_help']), tight
+    assert command.json(*base, '--json', '--ram', ram, '--disk', '1G')['fits']
+    assert not command.json(*base, '--json', '--ram', ram, '--disk', '4K')['fits']
+    most = tight['context_fitting']
+    assert command.json(*base[:-2], '--json', '--ram', ram, '--context', most)['fits']
+    assert not command.json(*base[:-2], '--json', '--ram', ram, '--context', most + 1)['fits']
+    assert command.json(*base, '--json', '--ram', need)['fits']
+    text = command.out(*base, '--ram', ram, '--disk', '1G')
+    for word in ('routed experts', 'fits: ', 'with a disk', 'estimate, nothing was run'):
+        assert word in text, (word, text)
+    measured = command.json('plan', path, '--json')
+    assert measured['memory_rate_measured'] and measured['memory_bytes_per_s'] > 0
+    command.refused('/no/such', 'plan', '/no/such')
+    command.refused('', 'plan', path, '--disk', 'much', code=2)
 
 
 def test_interrupt(folder, command):

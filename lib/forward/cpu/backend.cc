@@ -7,6 +7,8 @@
 #include "lib/base/error.h"
 #include "lib/forward/cpu/executor.h"
 #include "lib/forward/cpu/shapes.h"
+#include "lib/forward/cpu/workspace.h"
+#include "lib/forward/layouts.h"
 
 namespace v4i::forward::cpu {
 
@@ -22,6 +24,22 @@ const kernels::KernelTable& choose_kernels(const std::string& name) {
        name, names);
 }
 
+namespace {
+
+void check(const model::Model& model, const kernels::KernelTable& kernels, const Options& options) {
+  check_shapes(model);
+  if (options.numerics == Numerics::kFast) check_fast(model, kernels);
+}
+
+}  // namespace
+
+std::size_t workspace_bytes(const model::Model& model, const std::string& isa, int threads,
+                            const Options& options) {
+  check(model, choose_kernels(isa), options);
+  return Workspace::bytes_of(model.config(), make_layout(model.config(), model.plan(), options),
+                             options.max_tokens, threads);
+}
+
 CpuBackend::CpuBackend(const std::string& isa, ThreadPool& pool, Budget& budget)
     : kernels_(choose_kernels(isa)),
       identity_(kernels_.name),
@@ -32,8 +50,7 @@ CpuBackend::CpuBackend(const std::string& isa, ThreadPool& pool, Budget& budget)
 std::unique_ptr<Executor> CpuBackend::open(std::shared_ptr<const model::Model> model,
                                            std::shared_ptr<experts::Experts> experts,
                                            const Options& options) {
-  check_shapes(*model);
-  if (options.numerics == Numerics::kFast) check_fast(*model, kernels_);
+  check(*model, kernels_, options);
   return std::make_unique<CpuExecutor>(std::move(model), std::move(experts), kernels_, pool_,
                                        budget_, options);
 }

@@ -18,6 +18,10 @@ namespace v4i::forward::cpu {
 // ones there are.
 const kernels::KernelTable& choose_kernels(const std::string& isa);
 
+// What the workspace of an opened model takes, without opening it.  Error(kUnsupported) as open().
+std::size_t workspace_bytes(const model::Model& model, const std::string& isa, int threads,
+                            const Options& options);
+
 class CpuBackend final : public Backend {
  public:
   // Kernels of `isa`, the best that run here when it is empty.  Error(kUnsupported) naming the

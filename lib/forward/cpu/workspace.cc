@@ -42,11 +42,12 @@ std::int64_t expert_piece_rows(const model::Config& c) {
 }
 
 Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int64_t n,
-                     int thread_count, Budget& budget)
+                     int thread_count, Budget* budget)
     : max_tokens(n), max_candidates(c.window + most_rows(c, layout)) {
   const auto take = [&]<class T>(Buffer<T>& b, std::int64_t count) {
-    b = Buffer<T>(budget, static_cast<std::size_t>(count), Use::kScratch, "the workspace");
-    bytes_ += b.bytes();
+    const auto size = static_cast<std::size_t>(count);
+    if (budget != nullptr) b = Buffer<T>(*budget, size, Use::kScratch, "the workspace");
+    bytes_ += size * sizeof(T);
   };
   const std::int64_t streams_width = c.hc_mult * c.width, heads_width = c.heads * c.head_dim;
   const std::int64_t slots = n * c.experts_active;

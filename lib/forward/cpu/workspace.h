@@ -34,9 +34,16 @@ struct Workspace {
   static constexpr std::int64_t kGuessTokens = 4;   // more use most experts anyway
   static constexpr std::int64_t kIndexKeys = 4096;  // about as many are scored at a time
 
-  Workspace(const model::Config& config, const kv::Layout& layout, std::int64_t max_tokens,
-            int threads, Budget& budget);
+  // Of runs of `n` tokens by `thread_count` threads.
+  Workspace(const model::Config& config, const kv::Layout& layout, std::int64_t n, int thread_count,
+            Budget& budget)
+      : Workspace(config, layout, n, thread_count, &budget) {}
   std::size_t bytes() const { return bytes_; }
+  // What one takes, without taking it.
+  static std::size_t bytes_of(const model::Config& config, const kv::Layout& layout, std::int64_t n,
+                              int thread_count) {
+    return Workspace(config, layout, n, thread_count, nullptr).bytes();
+  }
 
   std::int64_t max_tokens;
   std::int64_t max_candidates;  // rows one query may attend to
@@ -69,6 +76,10 @@ struct Workspace {
   std::vector<ThreadScratch> threads;
 
  private:
+  // Without a budget it only counts.
+  Workspace(const model::Config& config, const kv::Layout& layout, std::int64_t n, int thread_count,
+            Budget* budget);
+
   std::size_t bytes_ = 0;
 };
 

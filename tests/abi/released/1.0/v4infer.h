@@ -117,6 +117,7 @@ V4I_API void v4i_cancel_release(v4i_cancel* c);
  * begins like v4i_ext; set `type` after V4I_INIT and chain them with `next`.  An
  * unknown `type`, or one that the function does not take, is V4I_E_UNSUPPORTED. */
 #define V4I_EXT_NUMERICS 1u /* v4i_numerics, at v4i_model_options.next */
+#define V4I_EXT_RATES 2u    /* v4i_rates, at v4i_model_options.next */
 typedef struct v4i_ext {
   uint32_t struct_size;
   uint32_t type;
@@ -251,7 +252,7 @@ typedef struct v4i_model_options {
   uint32_t context_hint; /* plan memory for this many tokens */
   uint32_t session_hint; /* ... in this many sessions */
   int32_t verify_tensors; /* 1 = read and check every tensor now, not at first use */
-  int32_t reserved1;
+  int32_t tiered; /* 1 = ... that have tiers (section 10): KV rows may leave memory */
 } v4i_model_options;
 
 /* How the model computes; chain it at v4i_model_options.next. */
@@ -266,13 +267,52 @@ typedef struct v4i_numerics {
   int32_t reserved0;
 } v4i_numerics;
 
-typedef struct v4i_model_plan { /* what open() would do, without doing it */
+/* What the machine reads in a second, given or measured, for the estimate of a plan; chain
+ * it at v4i_model_options.next.  v4i_model_open takes no notice of it. */
+typedef struct v4i_rates {
   uint32_t struct_size;
-  int32_t fits;
-  uint64_t device_bytes, host_bytes, disk_bytes;
-  uint32_t experts_on_device, experts_on_host, experts_on_disk;
-  uint32_t context_fitting; /* tokens per session that fit the budget */
-  double decode_tokens_per_s_estimate; /* 0 = no estimate */
+  uint32_t type; /* V4I_EXT_RATES */
+  const v4i_ext* next;
+  double memory_bytes_per_s; /* by all threads together; 0 = not known */
+  double disk_bytes_per_s;   /* of the model's files and the disk tier; 0 = not known */
+} v4i_rates;
+
+/* What open() and the sessions of the hints would take, without taking it: no weights are
+ * read.  As the CPU computes, whatever the backend.  "planned" is session_hint sessions (0:
+ * one) of context_hint tokens each (0: the model's most).  Bytes, but where it says otherwise;
+ * "budget" is host_bytes of v4i_memory_budget less what is in use. */
+typedef struct v4i_model_plan {
+  uint32_t struct_size;
+  int32_t fits;          /* 1 = what is planned fits; with `tiered`, with a tier's help */
+  uint64_t device_bytes; /* 0 */
+  uint64_t host_bytes;   /* of the budget, for what is planned, all KV state in memory */
+  uint64_t disk_bytes;   /* of the model's files */
+  uint32_t experts_on_device; /* 0 */
+  uint32_t experts_on_host;   /* of all layers' routed experts, those there is room for */
+  uint32_t experts_on_disk;   /* the others: read from the model's files when they are used */
+  uint32_t context_fitting; /* tokens of each session that fit the budget, KV in memory */
+  /* Of one session at the planned length: 1 / (token_memory_bytes / memory_bytes_per_s +
+   * token_disk_bytes / disk_bytes_per_s), rates of v4i_rates.  An estimate: nothing is run.
+   * 0 = none, a rate that it needs is not known. */
+  double decode_tokens_per_s_estimate;
+  uint32_t context_fitting_tiered; /* tokens of each session that fit with a tier */
+  int32_t experts_mapped; /* 1 = in the mapped files, not counted, the kernel keeps what it
+                           * has room for; 0 = in slots of the budget */
+  uint64_t host_bytes_tiered; /* of the budget, with a tier, at the least; host_bytes at most */
+  uint64_t dense_bytes;  /* mapped and not counted, read for every token: RAM to leave free */
+  uint64_t expert_bytes; /* of all routed experts */
+  uint64_t slot_bytes;   /* of one expert's slot; 0 where they are mapped */
+  uint64_t slots_least_bytes; /* of slots that experts keep in any case; in host_bytes */
+  uint64_t scratch_bytes;     /* workspace, and logits of what is planned; in host_bytes */
+  uint64_t kv_fixed_bytes; /* windows and partial states; a second one for long chunks */
+  uint64_t kv_bytes;       /* compressed rows, index keys and token ids, all in memory */
+  uint64_t kv_tiered_bytes; /* of these, what has to be in memory with a tier: index keys, rows
+                             * that are read whole, blocks in work, a wave of chosen rows */
+  uint64_t kv_disk_bytes;   /* of a tier, that holds all of what is planned */
+  uint64_t token_memory_bytes; /* read from memory for a token: weights and KV state */
+  /* Read from the disk for a token: routed experts as if all were used alike, and a tenth of
+   * the chosen rows there is no room for, 4096 bytes each. */
+  uint64_t token_disk_bytes;
 } v4i_model_plan;
 
 V4I_API v4i_status v4i_model_probe(v4i_engine* e, const char* path, v4i_model_info* out,
