@@ -86,14 +86,16 @@ namespace detail {
 
 namespace {
 
-// Larger ones come from the kernel as zero pages, which cost nothing until they are used: a
-// workspace for 512 tokens and a prompt of 16.  KV rows are gathered from everywhere, so that
+// Larger ones come from the kernel as zero pages, which cost nothing until they are used (a
+// workspace for 512 tokens and a prompt of 16), and go back to it: malloc keeps what lies between
+// others.  KV rows are gathered from everywhere, so that
 // large pages are asked for; in a workspace they would only have to be zeroed (start_bench).
 #if defined(__SANITIZE_ADDRESS__)
 constexpr std::size_t kLarge = ~std::size_t{0};  // it watches the ends of what operator new gives
 #else
-constexpr std::size_t kLarge = std::size_t{1} << 20;
+constexpr std::size_t kLarge = std::size_t{128} << 10;
 #endif
+constexpr std::size_t kHuge = std::size_t{1} << 20;  // large pages are asked for from here on
 
 void* own_alloc(std::size_t bytes, std::size_t align, Use use) {
   if (bytes < kLarge) {
@@ -103,7 +105,7 @@ void* own_alloc(std::size_t bytes, std::size_t align, Use use) {
   void* p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) return nullptr;
 #ifdef MADV_HUGEPAGE
-  if (use == Use::kKv) ::madvise(p, bytes, MADV_HUGEPAGE);
+  if (use == Use::kKv && bytes >= kHuge) ::madvise(p, bytes, MADV_HUGEPAGE);
 #else
   static_cast<void>(use);
 #endif

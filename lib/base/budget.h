@@ -94,6 +94,33 @@ class Budget {
   std::vector<Reclaimer*> reclaimers_;
 };
 
+// Bytes of the host that somebody else allocates, such as entries of tables, counted for as long as
+// it lives.
+class Counted {
+ public:
+  Counted() = default;
+  Counted(Budget& budget, std::uint64_t bytes, Use use, const char* what)
+      : budget_(&budget), bytes_(bytes), use_(use) {
+    budget.take(Place::kHost, use, bytes, what);
+  }
+  ~Counted() {
+    if (budget_ != nullptr) budget_->give(Place::kHost, use_, bytes_);
+  }
+  Counted(Counted&& o) noexcept
+      : budget_(std::exchange(o.budget_, nullptr)), bytes_(o.bytes_), use_(o.use_) {}
+  Counted& operator=(Counted&& o) noexcept {
+    std::swap(budget_, o.budget_);
+    std::swap(bytes_, o.bytes_);
+    std::swap(use_, o.use_);
+    return *this;
+  }
+
+ private:
+  Budget* budget_ = nullptr;
+  std::uint64_t bytes_ = 0;
+  Use use_ = Use::kScratch;
+};
+
 // An aligned array of plain values, counted in a Budget for as long as it lives.
 // Contents start as zero bytes.
 template <class T>

@@ -34,9 +34,11 @@ bool State::snapshot_due(std::int64_t before, std::int64_t length) const {
   return length / snapshot_every_ > std::min(before, last) / snapshot_every_;
 }
 
-std::int64_t State::chunk_length(std::int64_t tokens, bool last) {
+std::int64_t State::chunk_length(std::int64_t tokens, std::int64_t left) {
   const std::int64_t end = length_ + tokens, cut = end / kSnapshotStep * kSnapshotStep;
   if (cut <= length_) return tokens;
+  // The prompt's last multiple lies in this chunk or at its end: then there is no later chance.
+  const bool last = (end + left) / kSnapshotStep * kSnapshotStep == cut;
   if (!last) return snapshot_due(length_, cut) ? cut - length_ : tokens;
   const std::int64_t latest = snapshots_.empty() ? 0 : snapshots_.back().length;
   if (!cache_->has_store() || cut - latest < kFirstSnapshot) return tokens;
@@ -185,12 +187,13 @@ void State::take_over(std::int64_t length, const std::byte* snapshot) {
 
 bool State::take_up_at(std::int64_t length, const CancelFlag* cancel) {
   const store::BlockRef snapshot =
-      cache_->known(snapshot_key(length), {snapshot_bytes(length), 0}, cache_->host());
+      cache_->known(snapshot_key(length), {snapshot_bytes(length), 0}, cache_->host(), cancel);
   if (snapshot == nullptr) return false;
   for (std::size_t t = 0; t < tables_.size(); ++t) {
     tables_[t].truncate(0);
     for (std::int64_t b = 0; b < final_blocks(t, length); ++b) {
-      store::BlockRef block = cache_->known(block_key(t, b), tables_[t].shape(), cache_->memory());
+      store::BlockRef block =
+          cache_->known(block_key(t, b), tables_[t].shape(), cache_->memory(), cancel);
       if (block == nullptr) return false;
       tables_[t].adopt(std::move(block));
     }

@@ -89,10 +89,12 @@ class State {
   // How far the tokens go whose rows are all there or elsewhere: less than length() when blocks
   // are lost.  Asks the store below.
   std::int64_t usable_length() const;
-  // A chunk of `tokens`, the last of its prompt or not, that makes the best use of snapshots: at
-  // most `tokens`, less when a snapshot is due that the whole chunk would step over, or when the
-  // prompt should be there for other processes, through the store below, to its end.
-  std::int64_t chunk_length(std::int64_t tokens, bool last);
+  // A chunk of `tokens`, behind which `left` tokens of the prompt follow (kNoEnd: it does not
+  // matter), that makes the best use of snapshots: at most `tokens`, less when a snapshot is due
+  // that the whole chunk would step over, or when the prompt should be there for other processes,
+  // through the store below, to its end.
+  static constexpr std::int64_t kNoEnd = std::int64_t{1} << 40;
+  std::int64_t chunk_length(std::int64_t tokens, std::int64_t left);
   // For an empty state: takes up the longest prefix of `tokens` that another session, or another
   // process through the store below, has left whole.  Returns its length, a multiple of 128.
   // Cancelled while it waits for a store, it takes up nothing.

@@ -88,7 +88,7 @@ void Session::replay(const CancelFlag* cancel) {
   };
   for (go_back(); position() < end;) {
     const std::int64_t most = context_->forward().options().max_tokens;
-    const std::int64_t n = state_.chunk_length(std::min(most, end - position()), false);
+    const std::int64_t n = state_.chunk_length(std::min(most, end - position()), kv::State::kNoEnd);
     const forward::Item it = item(n, nullptr, false);
     try {
       const Turn turn(context_->engine().compute_lock(), cancel);
@@ -147,7 +147,7 @@ void Session::compute_pending(bool decode, const RunOptions& options) {
   const std::int64_t total = pending();
   while (pending() > 0) {
     const std::int64_t most = std::min(chunk, pending());
-    const std::int64_t n = state_.chunk_length(most, most == pending());
+    const std::int64_t n = state_.chunk_length(most, pending() - most);
     // The head is the widest matrix: only the last chunk needs it.
     compute(n, n == pending() ? logits_.data() : nullptr, false, decode, options);
     if (decode || !options.progress) continue;

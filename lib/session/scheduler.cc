@@ -73,7 +73,7 @@ bool Scheduler::gather_prompts(std::vector<Share>* batch) {
     const std::int64_t rest = seat.session->pending() - 1;
     const std::int64_t most = std::min({rest, static_cast<std::int64_t>(chunk_), room});
     if (!seat.live() || most <= 0) continue;
-    const std::int64_t n = seat.session->state_.chunk_length(most, most == rest);
+    const std::int64_t n = seat.session->state_.chunk_length(most, rest - most);
     batch->push_back({&seat, n, seat.session->position()});
     room -= n;
   }

@@ -48,7 +48,10 @@ std::shared_ptr<RowCache> BlockCache::rows_of(const BlockShape& shape) {
 }
 
 BlockRef BlockCache::make_block(const BlockKey& key, const BlockShape& shape, Memory& memory) {
-  auto block = std::make_shared<Block>();
+  // Not make_shared: names in lists would keep all of a block that is gone.
+  const BlockRef block(new Block);
+  block->counted =
+      Counted(budget(), Block::kBookkeeping, Use::kKv, "the bookkeeping of a KV block");
   block->key = key;
   block->shape = shape;
   block->memory = &memory;
@@ -112,13 +115,14 @@ BlockRef BlockCache::find(const BlockKey& key) {
   return it == blocks_.end() ? nullptr : it->second.lock();
 }
 
-BlockRef BlockCache::known(const BlockKey& key, const BlockShape& shape, Memory& memory) {
+BlockRef BlockCache::known(const BlockKey& key, const BlockShape& shape, Memory& memory,
+                           const CancelFlag* cancel) {
   BlockRef held = find(key);
   if (held != nullptr) return held->shape == shape && !held->lost ? held : nullptr;
   if (below_ == nullptr) return nullptr;
   {
-    const StoreLock lock(*this);
-    if (!lock.owns() || !below_->contains(key)) return nullptr;  // busy: not worth a wait
+    const StoreLock lock(*this, cancel);
+    if (!below_->contains(key)) return nullptr;
   }
   const BlockRef block = make_block(key, shape, memory);
   block->stored = true;

@@ -42,8 +42,13 @@
 namespace v4i::store {
 
 struct Block {
+  // Of host memory, besides its bytes: it, its entries in the tables and lists of its cache and of
+  // a sequence, and what malloc adds (tests/kv/resident_test.cc).
+  static constexpr std::uint64_t kBookkeeping = 320;
+
   BlockKey key;
   BlockShape shape;
+  Counted counted;
   std::unique_ptr<RowCache::Set> rows;         // by row, and a store is below
   Memory* memory = nullptr;                    // where it is when it is here
   std::atomic<bool> here{false}, lost{false};  // neither: elsewhere
@@ -106,8 +111,9 @@ class BlockCache final : public Reclaimer {
   BlockRef seal(const BlockKey& key, Slot&& slot, std::size_t row_bytes = 0);
   BlockRef find(const BlockKey& key);  // null when no session holds it
   // A block of `memory` that somebody holds, or that the store below says it has; else null.  It
-  // may be elsewhere.
-  BlockRef known(const BlockKey& key, const BlockShape& shape, Memory& memory);
+  // may be elsewhere.  Waits while others use the store; kCancelled.
+  BlockRef known(const BlockKey& key, const BlockShape& shape, Memory& memory,
+                 const CancelFlag* cancel = nullptr);
   // It is wanted no more: the store below need not keep it, unless somebody else holds it.
   void discard(const BlockRef& block) noexcept;
   // Marks as lost those of `blocks` that are elsewhere and that the store below does not have.

@@ -74,6 +74,8 @@ class BlockStore {
   }
 
   virtual void erase(const BlockKey& key) = 0;
+  // The same, of a block that came back with other bytes, for stores that count them.
+  virtual void erase_damaged(const BlockKey& key) { erase(key); }
   virtual std::uint64_t bytes_used() const = 0;
   virtual StoreStats stats() const { return {.bytes = bytes_used()}; }
 };

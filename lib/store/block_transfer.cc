@@ -268,7 +268,7 @@ std::size_t BlockCache::fetch(std::span<const BlockRef> blocks, const CancelFlag
       const bool gone = answered ? it->second.result.status == Code::kState : !refused;
       if (!last && !gone) continue;
       // Damaged, or another's.
-      if (answered && it->second.result.status == Code::kOk) below_->erase(blocks[i]->key);
+      if (answered && it->second.result.status == Code::kOk) below_->erase_damaged(blocks[i]->key);
       lose(*blocks[i]);
     }
   } catch (...) {

@@ -138,6 +138,11 @@ void ChainStore::erase(const BlockKey& key) {
   for (Tier& t : tiers_) t.store->erase(key);
 }
 
+// Which tier had it is not known any more: each counts it.
+void ChainStore::erase_damaged(const BlockKey& key) {
+  for (Tier& t : tiers_) t.store->erase_damaged(key);
+}
+
 StoreStats ChainStore::stats() const {
   StoreStats all;
   for (const Tier& t : tiers_) {

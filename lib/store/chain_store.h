@@ -29,6 +29,7 @@ class ChainStore final : public BlockStore {
   void begin_get_part(const BlockKey& key, std::uint64_t at, std::span<std::byte> bytes,
                       std::uint64_t ticket) override;
   void erase(const BlockKey& key) override;
+  void erase_damaged(const BlockKey& key) override;
   std::uint64_t bytes_used() const override { return stats().bytes; }
   StoreStats stats() const override;  // added up
 

@@ -4,16 +4,46 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <new>
+
+#include "lib/base/error.h"
 
 namespace v4i::store {
 
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kUseSlabs = false;  // it watches the ends of what operator new gives
+#else
+constexpr bool kUseSlabs = true;
+#endif
+
+}  // namespace
+
+bool HostMemory::in_slabs(std::size_t bytes) const {
+  return kUseSlabs && budget_->allocator().alloc == nullptr && Slabs::serves(bytes);
+}
+
 std::byte* HostMemory::allocate(std::size_t bytes, const char* what) {
-  return static_cast<std::byte*>(
-      detail::take_aligned(*budget_, bytes, 1, Buffer<std::byte>::kAlign, Use::kKv, what));
+  if (!in_slabs(bytes))
+    return static_cast<std::byte*>(
+        detail::take_aligned(*budget_, bytes, 1, Buffer<std::byte>::kAlign, Use::kKv, what));
+  budget_->take(Place::kHost, Use::kKv, bytes, what);
+  std::byte* p = nullptr;
+  try {
+    p = slabs_.take(bytes);
+  } catch (const std::bad_alloc&) {
+  }
+  if (p != nullptr) return p;
+  budget_->give(Place::kHost, Use::kKv, bytes);
+  fail(Code::kNoMemory, "{} needs {} bytes of host memory; the system has none left", what, bytes);
 }
 
 void HostMemory::release(std::byte* p, std::size_t bytes) noexcept {
-  detail::give_aligned(*budget_, p, bytes, Buffer<std::byte>::kAlign, Use::kKv);
+  if (!in_slabs(bytes))
+    return detail::give_aligned(*budget_, p, bytes, Buffer<std::byte>::kAlign, Use::kKv);
+  slabs_.give(p, bytes);
+  budget_->give(Place::kHost, Use::kKv, bytes);
 }
 
 void HostMemory::copy(std::byte* to, const std::byte* from, std::size_t bytes) {

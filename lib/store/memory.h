@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "lib/base/budget.h"
+#include "lib/store/slabs.h"
 
 namespace v4i::store {
 
@@ -44,7 +45,9 @@ class HostMemory final : public Memory {
   void download(void* to, const std::byte* from, std::size_t bytes) override;
 
  private:
+  bool in_slabs(std::size_t bytes) const;
   Budget* budget_;
+  Slabs slabs_;
 };
 
 // Bytes of a Memory, given back when it goes.

@@ -15,6 +15,7 @@ constexpr std::uint32_t kWaves = std::uint32_t{1} << 31;
 
 RowCache::Set::Set(std::shared_ptr<RowCache> cache, std::size_t rows)
     : cache_(std::move(cache)),
+      counted_(cache_->memory_->budget(), kBookkeeping, Use::kKv, "the list of a block's rows"),
       slots_(cache_->memory_->budget(), rows, Use::kKv, "the list of a block's rows") {}
 
 RowCache::Set::~Set() { cache_->drop(*this); }

@@ -131,7 +131,7 @@ void BlockCache::RowReads::fail(Part part, const Transfer* t) {
     return;
   }
   if (t != nullptr && t->result.status == Code::kOk)
-    cache_.below_->erase((*part.block)->key);  // damaged, or another's
+    cache_.below_->erase_damaged((*part.block)->key);  // damaged, or another's
   cache_.lose(**part.block);
   lost_ = true;
 }

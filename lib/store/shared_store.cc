@@ -90,11 +90,14 @@ class SharedStore::Client final : public BlockStore {
   }
   void erase(const BlockKey& key) override {
     const Turn turn(*shared_);
+    if (shared_->store_ != nullptr) shared_->store_->erase(key);
+  }
+  void erase_damaged(const BlockKey& key) override {
     if (counted()) {
       const std::scoped_lock lock(shared_->mutex_);
       ++shared_->counts_.damaged;
     }
-    if (shared_->store_ != nullptr) shared_->store_->erase(key);
+    erase(key);
   }
   std::uint64_t bytes_used() const override { return shared_->stats().bytes; }
   StoreStats stats() const override { return shared_->stats(); }

@@ -179,8 +179,8 @@ Outputs run_chunks(kv::State& state, std::span<const std::int32_t> tokens, std::
   Outputs all;
   for (std::size_t at = 0; at < tokens.size();) {
     const std::size_t most = std::min(chunk, tokens.size() - at);
-    const auto n = static_cast<std::size_t>(
-        state.chunk_length(static_cast<std::int64_t>(most), at + most == tokens.size()));
+    const auto n = static_cast<std::size_t>(state.chunk_length(
+        static_cast<std::int64_t>(most), static_cast<std::int64_t>(tokens.size() - at - most)));
     const Outputs out = run(state, tokens.subspan(at, n));
     all.insert(all.end(), out.begin(), out.end());
     at += n;

@@ -1,5 +1,6 @@
 // Snapshots: deep rewinds recompute little, within bounds of number and memory.
 #include "lib/kv/state.h"
+#include "lib/store/host_store.h"
 #include "tests/kv/fake_forward.h"
 #include "tests/support/catch.h"
 
@@ -33,6 +34,27 @@ TEST_CASE("a deep rewind starts from a snapshot near by and continues exactly", 
     REQUIRE(run_chunks(state, other, 7) == want);
   }
   CHECK(store.stats().conflicts == 0);
+}
+
+TEST_CASE("behind a prompt of any length another sequence begins at most 640 tokens before its end",
+          "[kv]") {
+  const auto layout = make_layout(kShape);
+  for (const std::size_t chunk : {100, 128, 512})
+    for (const std::size_t length : {2000, 2047, 2048, 2049, 2086, 2122, 2174, 2175, 2176, 2560}) {
+      Budget budget;
+      const auto below = std::make_shared<store::HostStore>(budget, 1 << 24);
+      const Tokens tokens = make_tokens(length, static_cast<std::uint32_t>(length));
+      store::BlockCache first(budget, below);
+      {
+        kv::State state(layout, first, Digest{});
+        run_chunks(state, tokens, chunk);
+        first.flush(1'000'000'000);
+      }
+      store::BlockCache second(budget, below);
+      kv::State state(layout, second, Digest{});
+      CAPTURE(chunk, length);
+      REQUIRE(state.take_up(tokens) + 640 > static_cast<std::int64_t>(length));
+    }
 }
 
 TEST_CASE("a snapshot itself can be taken back by the rollback margin", "[kv]") {

@@ -16,6 +16,9 @@ using namespace v4i::test;
 
 namespace {
 
+// What a block of 256 bytes costs.
+constexpr std::uint64_t kCost = 256 + store::Block::kBookkeeping;
+
 store::Slot filled(store::BlockCache& stack, std::uint64_t n, std::size_t bytes = 256) {
   store::Slot buffer = stack.allocate(bytes);
   const auto block = make_block(n, bytes);
@@ -35,9 +38,9 @@ TEST_CASE("equal blocks are held once, for as long as somebody holds them", "[st
   CHECK(stack.find(make_key(2)) == nullptr);
   CHECK(stack.stats().blocks == 1);
   CHECK(stack.stats().shared == 1);
-  CHECK(budget.used() == 256);
+  CHECK(budget.used() == kCost);
   a.reset();
-  CHECK(budget.used() == 256);
+  CHECK(budget.used() == kCost);
   b.reset();
   CHECK(budget.used() == 0);
   CHECK(stack.stats().blocks == 0);
@@ -87,7 +90,7 @@ TEST_CASE("threads that seal the same blocks share them", "[store]") {
   CHECK(stack.stats().conflicts == 0);
   for (std::size_t i = 0; i < held[0].size(); ++i)
     for (const auto& other : held) REQUIRE(other[i] == held[0][i]);
-  CHECK(budget.used() == held[0].size() * 256);
+  CHECK(budget.used() == held[0].size() * kCost);
 }
 
 namespace {
@@ -159,11 +162,11 @@ TEST_CASE("a block that two sessions name is fetched once", "[store]") {
   for (std::size_t i = 0; i < 3; ++i) blocks.push_back(store::BlockRef(blocks[i]));
   cache.bring(blocks);
   CHECK(cache.stats().fetched == 3);
-  CHECK(budget.used() == 3 * 256);
+  CHECK(budget.used() == 3 * kCost);
 }
 
 TEST_CASE("at a full budget blocks are stored as others leave, and nothing is stuck", "[store]") {
-  Budget budget(12 * 256 + 300);
+  Budget budget(12 * 256 + 300 + 100 * store::Block::kBookkeeping);
   store::BlockCache cache(budget, std::make_shared<SlowStore>(std::chrono::milliseconds(0)));
   std::vector<store::BlockRef> blocks;
   for (std::uint64_t n = 0; n < 100; ++n)
@@ -222,5 +225,20 @@ TEST_CASE("a cancel ends a wait for the store, also behind somebody else's", "[s
   CHECK_FALSE(blocks[0]->lost);
   store->answer_all();
   cache.flush(1'000'000);
-  CHECK(budget.used() == 0);
+  CHECK(budget.used() == blocks.size() * store::Block::kBookkeeping);
+}
+
+TEST_CASE("what the store has is known also while somebody else waits for the store", "[store]") {
+  Budget budget;
+  const auto store = std::make_shared<SlowStore>(std::chrono::milliseconds(300));
+  const auto one = make_block(1, 256 + sizeof(std::uint64_t));
+  store->begin_put(make_key(77), one, 1);
+  store::BlockCache cache(budget, store);
+  const auto blocks = sealed(cache, 1);
+  cache.spill(~std::uint64_t{0});
+  std::thread behind([&] { cache.bring(blocks); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  CHECK(cache.known(make_key(77), {256, 0}, cache.memory()) != nullptr);
+  behind.join();
+  CHECK(cache.stats().fetched == 1);
 }
