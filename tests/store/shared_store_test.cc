@@ -206,7 +206,8 @@ TEST_CASE("clients of many threads get their own blocks from one store", "[store
     for (std::uint64_t i = 1; i <= 300; ++i) {
       const std::uint64_t name = who * 1000 + i;
       const auto block = make_block(name, 200);
-      client->begin_put(make_key(name), block, i);
+      while (refusal_code([&] { client->begin_put(make_key(name), block, i); }) == Code::kBusy) {
+      }
       wait(i);
       client->begin_get(make_key(name), buffer, i);
       if (wait(i).status != Code::kOk) continue;
