@@ -21,11 +21,17 @@ std::uint64_t ns_until(std::chrono::steady_clock::time_point end) {
 // Has the store below for its thread.
 class SharedStore::Turn {
  public:
-  explicit Turn(SharedStore& shared) : shared_(shared) {
+  enum class Wait { kLong, kShort };
+  explicit Turn(SharedStore& shared, Wait wait = Wait::kLong) : shared_(shared) {
+    constexpr auto kShortWait = std::chrono::milliseconds(20);
+    const auto free = [&] { return !shared_.busy_; };
     std::unique_lock lock(shared_.mutex_);
     if (shared_.inside())
       fail(Code::kBusy, "a block store called back into the cache that called it");
-    shared_.changed_.wait(lock, [&] { return !shared_.busy_; });
+    if (wait == Wait::kLong)
+      shared_.changed_.wait(lock, free);
+    else if (!shared_.changed_.wait_for(lock, kShortWait, free))
+      fail(Code::kBusy, "the block store is busy");
     take();
   }
   // In a turn that the caller, holding the mutex, has found free.
@@ -139,9 +145,11 @@ StoreStats SharedStore::stats() {
   return store_ != nullptr ? store_->stats() : StoreStats{};
 }
 
+// Puts can be done later, and caches begin them also while they give memory back: whose turn it is
+// may be waiting for that memory, so that waiting long for the turn would be waiting for ever.
 template <class Begin>
 void SharedStore::begin(Client& client, std::uint64_t ticket, bool get, Begin&& begin) {
-  const Turn turn(*this);
+  const Turn turn(*this, get ? Turn::Wait::kLong : Turn::Wait::kShort);
   std::uint64_t ours = 0;
   {
     const std::scoped_lock lock(mutex_);

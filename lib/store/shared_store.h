@@ -6,7 +6,8 @@
 // have to stay until settle() or the end of the store.
 //
 // No thread of its own: the store below is called on the threads that call in here, and a call that
-// it makes back into here (by asking the Budget for memory, which asks caches) is refused.
+// it makes back into here (by asking the Budget for memory, which asks caches) is refused (kBusy),
+// and so is a put while another client is being served for longer than a moment.
 //
 // Any thread; a client one thread at a time.
 #pragma once

@@ -153,6 +153,35 @@ TEST_CASE("a store that calls back is refused, and does not wait for itself", "[
   CHECK(next(*a).ticket == 1);
 }
 
+TEST_CASE("a put does not wait for a turn that does not end, a get does", "[store][shared]") {
+  Held h = held(true);
+  const auto a = h.shared->client(), b = h.shared->client();
+  const auto block = make_block(1, 100);
+  std::atomic<bool> inside{false}, leave{false};
+  std::function<void()> hold = [&] {
+    inside = true;
+    while (!leave) std::this_thread::yield();
+  };
+  h.below->when_called = &hold;
+  std::thread holds([&] { a->begin_put(make_key(1), block, 1); });
+  while (!inside) std::this_thread::yield();
+  CHECK(refusal_code([&] { b->begin_put(make_key(2), block, 1); }) == Code::kBusy);
+  Completion none;
+  CHECK(b->poll({&none, 1}, 1'000'000) == 0);
+  std::vector<std::byte> buffer(100);
+  std::atomic<bool> begun{false};
+  std::thread gets([&] {
+    b->begin_get(make_key(3), buffer, 2);
+    begun = true;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  CHECK_FALSE(begun);
+  leave = true;
+  holds.join();
+  gets.join();
+  CHECK(next(*b).status == Code::kState);
+}
+
 TEST_CASE("a store below that takes of the budget may make its own caches give back",
           "[store][shared]") {
   constexpr std::uint64_t kCap = 40'000 + 40 * store::Block::kBookkeeping;
@@ -194,7 +223,8 @@ TEST_CASE("clients of many threads get their own blocks from one store", "[store
     for (std::uint64_t i = 1; i <= 300; ++i) {
       const std::uint64_t name = who * 1000 + i;
       const auto block = make_block(name, 200);
-      client->begin_put(make_key(name), block, i);
+      while (refusal_code([&] { client->begin_put(make_key(name), block, i); }) == Code::kBusy) {
+      }
       wait(i);
       client->begin_get(make_key(name), buffer, i);
       if (wait(i).status != Code::kOk) continue;
