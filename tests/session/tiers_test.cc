@@ -107,7 +107,12 @@ TEST_CASE("memory for a part of the KV, and stores of every kind, give the same 
     const std::uint64_t pair = layout.main_row.bytes() + layout.key.bytes();
     const std::uint64_t open_blocks =
         2 * 2 * 4 * pair * static_cast<std::uint64_t>(batch + 48) / 16;
-    const std::uint64_t tools = (64 << 10) + 64 * (pair + 24) + open_blocks +
+    std::uint64_t blocks = 0;
+    for (const kv::LayerLayout& l : layout.layers)
+      blocks +=
+          l.ratio > 0 ? 600 / static_cast<std::uint64_t>(l.ratio) / 4 * (l.index_keys ? 2 : 1) : 0;
+    const std::uint64_t names = blocks * (store::Block::kBookkeeping + 240) * 5 / 4;
+    const std::uint64_t tools = names + (64 << 10) + 64 * (pair + 24) + open_blocks +
                                 layout.key.bytes() * 180 + (batch > 16 ? layout.fixed_bytes : 0);
     const std::uint64_t base = budget.used(place) + tools + share;
     budget.change_cap(base, place);
