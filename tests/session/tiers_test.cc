@@ -64,6 +64,21 @@ Talk plain(std::uint32_t seed, forward::Numerics numerics) {
   return t;
 }
 
+// What has to be there: windows of a long chunk, transfers, a wave of rows, the names of blocks,
+// the open blocks of two sessions, the index keys of one layer.
+std::uint64_t least(const kv::Layout& layout, int batch) {
+  constexpr std::uint64_t kTokens = 600, kTransfers = 64 << 10, kRowList = 240;
+  std::uint64_t blocks = 0;
+  for (const kv::LayerLayout& l : layout.layers)
+    if (l.ratio > 0)
+      blocks += kTokens / static_cast<std::uint64_t>(l.ratio) / 4 * (l.index_keys ? 2 : 1);
+  const std::uint64_t names = blocks * (store::Block::kBookkeeping + kRowList) * 5 / 4;
+  const std::uint64_t pair = layout.main_row.bytes() + layout.key.bytes();
+  const std::uint64_t open_blocks = 2 * 2 * 4 * pair * static_cast<std::uint64_t>(batch + 48) / 16;
+  return names + kTransfers + 64 * (pair + 24) + open_blocks + layout.key.bytes() * 180 +
+         (batch > 16 ? layout.fixed_bytes : 0);
+}
+
 }  // namespace
 
 TEST_CASE("memory for a part of the KV, and stores of every kind, give the same bits",
@@ -97,24 +112,12 @@ TEST_CASE("memory for a part of the KV, and stores of every kind, give the same 
                                .kv_store = store,
                                .rows_per_block = 4});
     const auto s = make_session(context, 5);
-    // What has to be there: windows of two sessions and of a long chunk, transfers, a wave of rows,
-    // the names of blocks, the open blocks, the index keys of one layer; and of the rest a share.
     Budget& budget = context->engine().budget();
     const Place place = kv_place(*context);
     const kv::Layout& layout = *context->layout();
     const std::uint64_t kv = layout.bytes(600) - layout.fixed_bytes;
     const std::uint64_t share = kv * (10 + random() % 30) / 100;
-    const std::uint64_t pair = layout.main_row.bytes() + layout.key.bytes();
-    const std::uint64_t open_blocks =
-        2 * 2 * 4 * pair * static_cast<std::uint64_t>(batch + 48) / 16;
-    std::uint64_t blocks = 0;
-    for (const kv::LayerLayout& l : layout.layers)
-      blocks +=
-          l.ratio > 0 ? 600 / static_cast<std::uint64_t>(l.ratio) / 4 * (l.index_keys ? 2 : 1) : 0;
-    const std::uint64_t names = blocks * (store::Block::kBookkeeping + 240) * 5 / 4;
-    const std::uint64_t tools = names + (64 << 10) + 64 * (pair + 24) + open_blocks +
-                                layout.key.bytes() * 180 + (batch > 16 ? layout.fixed_bytes : 0);
-    const std::uint64_t base = budget.used(place) + tools + share;
+    const std::uint64_t base = budget.used(place) + least(layout, batch) + share;
     budget.change_cap(base, place);
     CAPTURE(run, seed, static_cast<int>(numerics), share, kv, batch);
     const Talk got = talk(*s, seed, [&](int forks) {
