@@ -21,7 +21,7 @@ using Clock = std::chrono::steady_clock;
 
 std::vector<std::int64_t> g_contexts = {131072, 1048576};
 int g_tokens = 200;
-double g_share = 0.05;  // of the rows that are read one by one, in memory
+double g_share = 0.03;  // of the rows that are read one by one, in memory
 std::string g_folder = "/tmp/v4infer-tiers-bench";
 bool g_repeat_token = false;
 
