@@ -74,23 +74,15 @@ class Disk {
 };
 
 std::shared_ptr<session::Context> open_with(const bench::Options& options, int share) {
-  session::EngineOptions engine;
-  engine.threads = options.threads;
-  engine.backend.isa = options.isa;
-  session::OpenOptions open_options;
-  open_options.path = options.model;
-  open_options.numerics = options.numerics;
-  open_options.max_batch_tokens = 64;
-  open_options.experts = share > 0 ? experts::Placement::kCached : experts::Placement::kMapped;
-  open_options.expert_guesses = g_guesses;
-  if (share > 0) {
+  return bench::open(options, 64, [&](session::Engine&, session::OpenOptions& o) {
+    o.experts = share > 0 ? experts::Placement::kCached : experts::Placement::kMapped;
+    o.expert_guesses = g_guesses;
+    if (share <= 0) return;
     const auto model = model::Model::open(options.model);
     const auto all =
         model->weights().layers.size() * static_cast<std::size_t>(model->config().experts);
-    open_options.expert_slots =
-        std::max<std::size_t>(all * static_cast<std::size_t>(share) / 100, 1);
-  }
-  return session::Context::open(std::make_shared<session::Engine>(engine), open_options);
+    o.expert_slots = std::max<std::size_t>(all * static_cast<std::size_t>(share) / 100, 1);
+  });
 }
 
 // One session that decodes.

@@ -42,18 +42,11 @@ struct Side {
 };
 
 Side open_side(const bench::Options& o, bool tiered) {
-  session::EngineOptions engine_options;
-  engine_options.threads = o.threads;
-  engine_options.backend.isa = o.isa;
-  auto engine = std::make_shared<session::Engine>(engine_options);
-  session::OpenOptions options;
-  options.path = o.model;
-  options.numerics = o.numerics;
-  options.max_batch_tokens = 256;
-  if (tiered)
-    options.kv_store = store::open_disk_store({g_folder}, engine->budget(), engine->reads());
   Side side;
-  side.context = session::Context::open(engine, options);
+  side.context = bench::open(o, 256, [&](session::Engine& engine, session::OpenOptions& options) {
+    if (tiered)
+      options.kv_store = store::open_disk_store({g_folder}, engine.budget(), engine.reads());
+  });
   side.logits.resize(static_cast<std::size_t>(side.context->vocab()));
   return side;
 }

@@ -34,15 +34,18 @@ int Program::run(int argc, char** argv, void (*body)(Program&)) {
   }
 }
 
-std::shared_ptr<session::Context> open(const Options& options, int max_batch_tokens) {
-  session::EngineOptions engine;
-  engine.threads = options.threads;
-  engine.backend.isa = options.isa;
+std::shared_ptr<session::Context> open(const Options& options, int max_batch_tokens,
+                                       const ChangeOpen& change) {
+  session::EngineOptions engine_options;
+  engine_options.threads = options.threads;
+  engine_options.backend.isa = options.isa;
+  auto engine = std::make_shared<session::Engine>(engine_options);
   session::OpenOptions open_options;
   open_options.path = options.model;
   open_options.numerics = options.numerics;
   open_options.max_batch_tokens = max_batch_tokens;
-  return session::Context::open(std::make_shared<session::Engine>(engine), open_options);
+  if (change) change(*engine, open_options);
+  return session::Context::open(std::move(engine), open_options);
 }
 
 std::vector<std::int32_t> some_tokens(std::int64_t n, std::int64_t vocab, std::uint64_t seed) {

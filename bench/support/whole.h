@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,7 +38,10 @@ class Program {
   Options options_;
 };
 
-std::shared_ptr<session::Context> open(const Options& options, int max_batch_tokens);
+// `change` may set more before the model is opened.
+using ChangeOpen = std::function<void(session::Engine&, session::OpenOptions&)>;
+std::shared_ptr<session::Context> open(const Options& options, int max_batch_tokens,
+                                       const ChangeOpen& change = {});
 
 std::vector<std::int32_t> some_tokens(std::int64_t n, std::int64_t vocab, std::uint64_t seed);
 

@@ -15,7 +15,7 @@
 namespace v4i::capi {
 namespace {
 
-// The host's allocator with its manners enforced: what it throws does not pass
+// The host's allocator with its contract enforced: what it throws does not pass
 // through memory management, a failed allocation is a null pointer.
 HostAllocator adopt_allocator(const v4i_allocator& a, std::shared_ptr<v4i_allocator>* keep) {
   if (a.alloc == nullptr || a.free == nullptr)

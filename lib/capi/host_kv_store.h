@@ -1,4 +1,4 @@
-// HostKvStore: a BlockStore made of a host's functions (v4i_kv_vtable), with its manners enforced:
+// HostKvStore: a BlockStore made of a host's functions (v4i_kv_vtable), with the contract enforced:
 // what they throw, statuses that are none, more reports than there was room for, tickets that
 // nobody has, and calls back into the library become errors that are counted, never a fault of
 // ours.

@@ -20,23 +20,14 @@ void for_each_cache(std::span<State* const> states, Body&& body) {
   }
 }
 
-// The blocks of one cache that a layer needs as a whole.  They stay while others are fetched.
-class Pinned {
- public:
-  Pinned(store::BlockCache& cache, std::span<State* const> states, int layer) : cache_(cache) {
-    for (State* s : states)
-      if (&s->cache() == &cache) s->layer_blocks(layer, &blocks_);
-    cache_.pin(blocks_, 1);
-  }
-  ~Pinned() { cache_.pin(blocks_, -1); }
-  Pinned(const Pinned&) = delete;
-  Pinned& operator=(const Pinned&) = delete;
-  std::span<const store::BlockRef> blocks() const { return blocks_; }
-
- private:
-  store::BlockCache& cache_;
-  std::vector<store::BlockRef> blocks_;
-};
+// The blocks of one cache that a layer needs as a whole.
+std::vector<store::BlockRef> blocks_of(const store::BlockCache& cache,
+                                       std::span<State* const> states, int layer) {
+  std::vector<store::BlockRef> blocks;
+  for (const State* s : states)
+    if (&s->cache() == &cache) s->layer_blocks(layer, &blocks);
+  return blocks;
+}
 
 bool has_room(State& state, int layer) {
   return state.main_rows(layer).whole() ||
@@ -66,10 +57,10 @@ Lease::Lease(std::span<State* const> states, int layer, const CancelFlag* cancel
     : cancel_(cancel) {
   for_each_cache(states, [](store::BlockCache& cache, std::size_t) { cache.balance_rows(); });
   if (take(states, layer)) return;
-  std::vector<std::unique_ptr<Pinned>> pinned;
+  std::vector<store::BlockCache::Pin> pins;  // what is there stays while the rest is fetched
   for_each_cache(states, [&](store::BlockCache& cache, std::size_t) {
-    pinned.push_back(std::make_unique<Pinned>(cache, states, layer));
-    cache.bring(pinned.back()->blocks(), cancel);
+    pins.emplace_back(cache, blocks_of(cache, states, layer));
+    cache.bring(pins.back().blocks(), cancel);
   });
   for (State* s : states)
     if (!has_room(*s, layer))

@@ -17,37 +17,20 @@ bool RowWave::whole(const State& state, int layer) { return state.main_rows(laye
 bool RowWave::add_row(store::RowCache::Taking& taking, BlockTable& table, std::int64_t row) {
   const store::BlockRef* block = table.elsewhere_block(row);
   if (block == nullptr) return true;
-  const auto at = static_cast<std::size_t>(table.row_in_block(row));
-  misses_.reserve(misses_.size() + 1);
-  switch (taking.take(*(*block)->rows, at)) {
-    case store::RowCache::Taken::kThere:
-      return true;
-    case store::RowCache::Taken::kEmpty:
-      misses_.push_back({block, static_cast<std::uint32_t>(at)});
-      return true;
-    case store::RowCache::Taken::kFull:
-      break;
-  }
-  return false;
+  const auto at = static_cast<std::uint32_t>(table.row_in_block(row));
+  misses_.push_back({block, at});
+  const store::RowCache::Taken taken = taking.take(*(*block)->rows, at);
+  if (taken != store::RowCache::Taken::kEmpty) misses_.pop_back();
+  return taken != store::RowCache::Taken::kFull;
 }
 
-bool RowWave::add(State& state, int layer, std::span<const std::int32_t> rows) {
+bool RowWave::add(State& state, int layer, std::int64_t count, const std::int32_t* chosen) {
   if (whole(state, layer)) return true;
   if (&state.cache() != cache_) return false;
   BlockTable& table = state.main_rows(layer);
   store::RowCache::Taking taking(cache_->rows());
-  for (const std::int32_t row : rows)
-    if (!add_row(taking, table, row)) return false;
-  return true;
-}
-
-bool RowWave::add_first(State& state, int layer, std::int64_t count) {
-  if (whole(state, layer)) return true;
-  if (&state.cache() != cache_) return false;
-  BlockTable& table = state.main_rows(layer);
-  store::RowCache::Taking taking(cache_->rows());
-  for (std::int64_t row = 0; row < count; ++row)
-    if (!add_row(taking, table, row)) return false;
+  for (std::int64_t i = 0; i < count; ++i)
+    if (!add_row(taking, table, chosen != nullptr ? chosen[i] : i)) return false;
   return true;
 }
 

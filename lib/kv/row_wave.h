@@ -25,10 +25,10 @@ class RowWave {
   RowWave(const State& state, const CancelFlag* cancel);
   // All rows of the layer are in memory: they need not be added.
   static bool whole(const State& state, int layer);
-  // The rows that a token reads.  False: they do not fit beside the others of the wave, which then
-  // is complete; the first token's always fit.
-  bool add(State& state, int layer, std::span<const std::int32_t> rows);
-  bool add_first(State& state, int layer, std::int64_t count);  // rows [0, count)
+  // The rows that a token reads: `count` of them, those that `chosen` names or, where it is null,
+  // the first ones.  False: they do not fit beside the others of the wave, which then is complete;
+  // the first token's always fit.
+  bool add(State& state, int layer, std::int64_t count, const std::int32_t* chosen);
   // Waits until they are there.  LostRows, kCancelled.
   void bring();
 

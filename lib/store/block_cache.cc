@@ -26,7 +26,7 @@ BlockCache::~BlockCache() {
   for (auto& [ticket, transfer] : transfers_) {
     staged = staged || transfer.staged;
     if (!transfer.slot.empty()) static_cast<void>(new Slot(std::move(transfer.slot)));
-    if (transfer.direct != nullptr) static_cast<void>(new BlockRef(std::move(transfer.direct)));
+    for (const BlockRef& b : transfer.direct.blocks()) static_cast<void>(new BlockRef(b));
     budget().give(Place::kHost, Use::kKv, transfer.own.bytes());
     static_cast<void>(new Buffer<std::byte>(std::move(transfer.own)));
   }
@@ -95,14 +95,13 @@ BlockRef BlockCache::share(const BlockKey& key, const BlockRef& block, Slot& slo
   std::weak_ptr<Block>& entry = blocks_[key];
   BlockRef held = entry.lock();
   if (held != nullptr && held->here) return held;
-  here_.reserve(here_.size() + 1);
+  list(held != nullptr ? held : block);
   // Nothing throws from here on, so `slot` is taken or untouched.
   Block& to = held != nullptr ? *held : *block;
   to.slot = std::move(slot);
   to.used = block->used.load();
   to.lost = false;
   to.here = true;
-  list(held != nullptr ? held : block);
   if (held != nullptr) return held;
   entry = block;
   sweep();

@@ -16,10 +16,11 @@
 // In the store a block carries checksums (stored_form.h), so that a damaged or a foreign one is
 // noticed and counts as lost.
 //
-// Any thread, but for rows: begin_rows() to bring_rows() are called by who computes.
+// Any thread, but for rows: make_room_for_rows() to bring_rows() are called by who computes.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -143,8 +144,30 @@ class BlockCache final : public Reclaimer {
   // Changes with every block that leaves memory: who has seen its blocks here at this number,
   // with a Stay, still finds them here.
   std::uint64_t evictions() const;
-  // Pinned blocks stay here without a Stay; pin(+1) and pin(-1) come in pairs.
-  void pin(std::span<const BlockRef> blocks, int by) noexcept;
+  // Blocks that stay here, once they are, for as long as it lives and without a Stay.
+  class Pin {
+   public:
+    Pin() = default;
+    Pin(BlockCache& cache, std::vector<BlockRef> blocks)
+        : cache_(&cache), blocks_(std::move(blocks)) {
+      cache.pin(blocks_, 1);
+    }
+    Pin(Pin&& o) noexcept
+        : cache_(std::exchange(o.cache_, nullptr)), blocks_(std::move(o.blocks_)) {}
+    Pin& operator=(Pin&& o) noexcept {
+      std::swap(cache_, o.cache_);
+      std::swap(blocks_, o.blocks_);
+      return *this;
+    }
+    ~Pin() {
+      if (cache_ != nullptr) cache_->pin(blocks_, -1);
+    }
+    std::span<const BlockRef> blocks() const { return blocks_; }
+
+   private:
+    BlockCache* cache_ = nullptr;
+    std::vector<BlockRef> blocks_;
+  };
   // Blocks that are kept leave after all others.
   void keep(std::span<const BlockRef> blocks, int by) noexcept;
   // Fetches those of `blocks` that are elsewhere into memory; the rest is left alone.  Those that
@@ -197,16 +220,18 @@ class BlockCache final : public Reclaimer {
   static constexpr std::size_t kMaxGets = 16;        // at a time
   static constexpr int kTries = 3;                   // of a get that fails or comes damaged
   static constexpr std::size_t kMaxForgotten = 256;  // gets that were given up and not answered
+  static constexpr auto kPatience = std::chrono::seconds(10);  // for the next answer of a store
+  static constexpr std::uint64_t kLook = 20'000'000;  // ns between looks at the cancel flag
 
   // Bytes on their way to or from the store below, for as long as it may touch them.
   struct Transfer {
     std::weak_ptr<Block> block;
     Buffer<std::byte> own;
     Staging::Piece staged;  // or
-    BlockRef direct;        // or, of a put: a snapshot's own memory, pinned
+    Pin direct;             // or, of a put: a snapshot's own memory
     Slot slot;              // or, of a get: what will be a snapshot's memory
     std::byte* data() {
-      if (direct != nullptr) return direct->slot.data();
+      if (!direct.blocks().empty()) return direct.blocks()[0]->slot.data();
       return staged ? staged.data() : slot.empty() ? own.data() : slot.data();
     }
     std::size_t size = 0;
@@ -217,12 +242,14 @@ class BlockCache final : public Reclaimer {
   };
 
   void stay(int by) noexcept;
+  void pin(std::span<const BlockRef> blocks, int by) noexcept;
   static constexpr std::uint64_t kEvictMore = 32;  // of what may leave, a 32nd leaves besides
   BlockRef make_block(const BlockKey& key, const BlockShape& shape, Memory& memory);
   std::shared_ptr<RowCache> rows_of(const BlockShape& shape);
   BlockRef share(const BlockKey& key, const BlockRef& block, Slot& slot);
-  // ---- leaving.cc; mutex_ is held, no Stay lives
+  // ---- block_leaving.cc; mutex_ is held, no Stay lives
   struct Leaving;
+  std::vector<Leaving> leaving(Place place, std::uint64_t* held);  // what may, in turn
   std::uint64_t evict(Place place, std::uint64_t bytes, std::uint64_t keep) noexcept;
   bool trade_blocks(std::uint64_t bytes) noexcept;       // by row, for rows; takes mutex_
   std::uint64_t collect(bool wait, bool* any) noexcept;  // takes the store's lock
@@ -251,6 +278,11 @@ class BlockCache final : public Reclaimer {
   bool put_now(const BlockRef& block, bool may_take);
   void put_waiting(bool may_take);
   void make_staging(const BlockShape& shape);
+  // Hands a transfer to the store by `call`(bytes, ticket); its ticket, or 0 when it is refused.
+  template <class Call>
+  std::uint64_t begin(Transfer&& transfer, Call&& call);
+  void forget(std::uint64_t ticket) noexcept;       // it is dropped when it is reported
+  void give_up(Block& block, const Transfer* got);  // what came, if it did, is no good
   void drain(std::uint64_t timeout_ns);
   void finish_put(const Transfer& t, const Completion& c);
   // The first of `blocks`, as many as there is memory for at a time; returns how many.  Those that
@@ -259,7 +291,6 @@ class BlockCache final : public Reclaimer {
   std::uint64_t begin_get(const BlockRef& block);   // a ticket, or 0
   bool settle(const BlockRef& block, Transfer& t);  // false: it is not good
   void lose(Block& block) noexcept;
-  struct Part;
   class RowReads;
 
   std::shared_ptr<Memory> memory_;
@@ -290,5 +321,21 @@ class BlockCache final : public Reclaimer {
   std::atomic<bool> staging_made_{false};
   std::uint64_t replaced_ = 0;  // rows_->stats().replaced when it grew last
 };
+
+template <class Call>
+std::uint64_t BlockCache::begin(Transfer&& transfer, Call&& call) {
+  const std::uint64_t ticket = next_ticket_++;
+  Transfer& kept = transfers_.emplace(ticket, std::move(transfer)).first->second;
+  try {
+    call(std::span(kept.data(), kept.size), ticket);
+    return ticket;
+  } catch (const Error&) {
+    transfers_.erase(ticket);
+    return 0;
+  } catch (...) {
+    transfers_.erase(ticket);
+    throw;
+  }
+}
 
 }  // namespace v4i::store

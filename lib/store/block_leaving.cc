@@ -31,14 +31,14 @@ Turn turn_of(const Block& b, const Memory& rows) {
 // Takes what the store below has answered; returns the bytes of the Budget that came back with it.
 // Waits for an answer to a put, for a while, when `wait` is set; `any` says whether one came.
 std::uint64_t BlockCache::collect(bool wait, bool* any) noexcept try {
-  constexpr auto kPatience = std::chrono::seconds(1);
+  constexpr auto kAnswer = std::chrono::seconds(1);
   constexpr auto kPause = std::chrono::microseconds(200);
   const StoreLock own(*this);
   if (!own.owns()) return 0;
   const std::uint64_t before = returned_;
   const std::size_t puts = puts_;
   const std::uint64_t refused = refused_;
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  const auto deadline = std::chrono::steady_clock::now() + kAnswer;
   do {
     drain(wait ? 1'000'000 : 0);
     if (refused_ == refused) put_waiting(false);  // as in flush()
@@ -75,14 +75,10 @@ std::uint64_t BlockCache::give_back(Place place, std::uint64_t bytes, std::uint6
 bool BlockCache::trade_blocks(std::uint64_t bytes) noexcept try {
   const std::scoped_lock lock(mutex_);
   if (stays_ > 0) return false;  // of somebody who saves; another time
-  std::vector<Leaving> leaving;
-  for (const std::weak_ptr<Block>& entry : here_)
-    if (BlockRef b = entry.lock();
-        b != nullptr && b->here && b->stored && b->pins == 0 && turn_of(*b, *memory_) == kByRow)
-      leaving.push_back({kByRow, b->used, std::move(b)});
-  std::sort(leaving.begin(), leaving.end(),
-            [](const Leaving& a, const Leaving& b) { return a.used < b.used; });
-  return let_go(leaving, bytes) > 0;
+  std::uint64_t held = 0;
+  std::vector<Leaving> blocks = leaving(memory_->place(), &held);
+  std::erase_if(blocks, [](const Leaving& l) { return l.turn != kByRow; });
+  return let_go(blocks, bytes) > 0;
 } catch (const std::bad_alloc&) {
   return false;
 }
@@ -105,31 +101,36 @@ std::uint64_t BlockCache::let_go(std::span<const Leaving> blocks, std::uint64_t 
   return given;
 }
 
-std::uint64_t BlockCache::evict(Place place, std::uint64_t bytes, std::uint64_t keep) noexcept try {
-  std::vector<Leaving> leaving;
-  std::uint64_t held = rows_ != nullptr && memory_->place() == place ? rows_->bytes() : 0;
-  std::uint64_t by_row = 0;
+// What may leave `place`, in turn; adds the bytes of all blocks that are there to `held`.
+std::vector<BlockCache::Leaving> BlockCache::leaving(Place place, std::uint64_t* held) {
+  std::vector<Leaving> out;
   std::erase_if(here_, [&](const std::weak_ptr<Block>& entry) {
     BlockRef b = entry.lock();
     if (b == nullptr) return true;
     if (!b->here) return !(b->listed = false);
     if (b->memory->place() != place) return false;
-    held += b->shape.bytes;
-    if (!b->stored || b->pins > 0) return false;
-    const Turn turn = turn_of(*b, *memory_);
-    if (turn == kByRow) by_row += b->shape.bytes;
-    leaving.push_back({turn, b->used, std::move(b)});
+    *held += b->shape.bytes;
+    if (b->stored && b->pins == 0) out.push_back({turn_of(*b, *memory_), b->used, std::move(b)});
     return false;
   });
-  std::sort(leaving.begin(), leaving.end(), [](const Leaving& a, const Leaving& b) {
+  std::sort(out.begin(), out.end(), [](const Leaving& a, const Leaving& b) {
     return a.turn != b.turn ? a.turn < b.turn : a.used < b.used;
   });
+  return out;
+}
+
+std::uint64_t BlockCache::evict(Place place, std::uint64_t bytes, std::uint64_t keep) noexcept try {
+  std::uint64_t held = rows_ != nullptr && memory_->place() == place ? rows_->bytes() : 0;
+  const std::vector<Leaving> leaving = this->leaving(place, &held);
   const std::uint64_t most = held > keep ? held - keep : 0;
   const std::uint64_t wanted = std::min(bytes, most);
   const auto whole = std::find_if(leaving.begin(), leaving.end(),
                                   [](const Leaving& l) { return l.turn >= kWhole; });
   const auto first = static_cast<std::size_t>(whole - leaving.begin());
   if (wanted == 0) return 0;
+  std::uint64_t by_row = 0;
+  for (const Leaving& l : leaving)
+    if (l.turn == kByRow) by_row += l.block->shape.bytes;
   // A little more than is wanted, so that the next one need not sort.
   std::uint64_t given =
       let_go({leaving.data(), first}, std::min(wanted + by_row / kEvictMore, most));

@@ -13,8 +13,6 @@ namespace v4i::store {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto kPatience = std::chrono::seconds(10);  // for the next answer of a store
-constexpr std::uint64_t kLook = 20'000'000;           // ns between looks at the cancel flag
 
 bool is_elsewhere(const Block& b) { return !b.here && !b.lost; }
 
@@ -86,40 +84,46 @@ bool BlockCache::put_now(const BlockRef& block, bool may_take) {
   t.block = block;
   t.size = block->shape.stored_bytes();
   try {
-    if (block->memory == &host_) {
-      t.direct = block;
-      pin({&block, 1}, 1);
-    }
+    const bool own = block->memory != &host_;
+    if (!own) t.direct = Pin(*this, {block});
     if (may_take && block->shape.by_row()) make_staging(block->shape);
-    const bool own = t.direct == nullptr;
     if (own && staging_ != nullptr && t.size <= staging_->piece_bytes())
       t.staged = staging_->take();
     if (own && !t.staged && !may_take) return false;
     if (own && !t.staged)
       t.own = Buffer<std::byte>(budget(), t.size, Use::kKv, "a block on its way to its store");
-  } catch (const Error&) {
+  } catch (const std::exception&) {
     return false;
   }
   {
     const Stay stay(*this);
-    if (!block->here) {
-      if (t.direct != nullptr) pin({&block, 1}, -1);
-      return true;
-    }
+    if (!block->here) return true;
     if (t.staged) std::memset(t.data(), 0, t.size);
     pack(block->shape, block->key, *block->memory, block->slot.data(), t.data());
   }
-  const std::uint64_t ticket = next_ticket_++;
-  Transfer& kept = transfers_.emplace(ticket, std::move(t)).first->second;
+  const auto put = [&](std::span<const std::byte> bytes, std::uint64_t ticket) {
+    below_->begin_put(block->key, bytes, ticket);
+  };
   try {
-    below_->begin_put(block->key, {kept.data(), kept.size}, ticket);
-  } catch (...) {
-    if (kept.direct != nullptr) pin({&block, 1}, -1);
-    transfers_.erase(ticket);
+    if (begin(std::move(t), put) == 0) return false;
+  } catch (...) {  // as good as refused
     return false;
   }
   ++puts_;
   return true;
+}
+
+void BlockCache::forget(std::uint64_t ticket) noexcept {
+  const auto it = transfers_.find(ticket);
+  if (it == transfers_.end()) return;
+  it->second.awaited = false;
+  if (it->second.done) transfers_.erase(it);
+}
+
+void BlockCache::give_up(Block& block, const Transfer* got) {
+  if (got != nullptr && got->result.status == Code::kOk)
+    below_->erase_damaged(block.key);  // damaged, or another's
+  lose(block);
 }
 
 void BlockCache::drain(std::uint64_t timeout_ns) {
@@ -146,7 +150,6 @@ void BlockCache::finish_put(const Transfer& t, const Completion& c) {
   --puts_;
   const BlockRef block = t.block.lock();
   if (block == nullptr) return;
-  if (t.direct != nullptr) pin({&block, 1}, -1);
   const std::scoped_lock lock(mutex_);
   if (c.status != Code::kOk) {
     waiting_.push_back(block);
@@ -212,31 +215,17 @@ std::uint64_t BlockCache::begin_get(const BlockRef& block) {
     t.staged = staging_->take();
   if (t.slot.empty() && !t.staged)
     t.own = Buffer<std::byte>(budget(), t.size, Use::kKv, "a block on its way from its store");
-  const std::uint64_t ticket = next_ticket_++;
-  Transfer& kept = transfers_.emplace(ticket, std::move(t)).first->second;
-  try {
+  return begin(std::move(t), [&](std::span<std::byte> to, std::uint64_t ticket) {
     if (below_ == nullptr) fail(Code::kState, "there is no store");
-    below_->begin_get(block->key, {kept.data(), kept.size}, ticket);
-  } catch (const Error&) {
-    transfers_.erase(ticket);
-    return 0;
-  } catch (...) {
-    transfers_.erase(ticket);
-    throw;
-  }
-  return ticket;
+    below_->begin_get(block->key, to, ticket);
+  });
 }
 
 std::size_t BlockCache::fetch(std::span<const BlockRef> blocks, const CancelFlag* cancel,
                               bool last) {
   std::array<std::uint64_t, kMaxGets> tickets{};
-  const auto forget = [&] {  // what is still under way is dropped when it is reported
-    for (const std::uint64_t ticket : tickets) {
-      const auto it = transfers_.find(ticket);
-      if (it == transfers_.end()) continue;
-      it->second.awaited = false;
-      if (it->second.done) transfers_.erase(it);
-    }
+  const auto forget_all = [&] {
+    for (const std::uint64_t ticket : tickets) forget(ticket);
   };
   const auto waiting = [&] {
     return static_cast<std::size_t>(
@@ -266,16 +255,13 @@ std::size_t BlockCache::fetch(std::span<const BlockRef> blocks, const CancelFlag
       if (answered && settle(blocks[i], it->second)) continue;
       const bool refused = tickets[i] == 0;
       const bool gone = answered ? it->second.result.status == Code::kState : !refused;
-      if (!last && !gone) continue;
-      // Damaged, or another's.
-      if (answered && it->second.result.status == Code::kOk) below_->erase_damaged(blocks[i]->key);
-      lose(*blocks[i]);
+      if (last || gone) give_up(*blocks[i], answered ? &it->second : nullptr);
     }
   } catch (...) {
-    forget();
+    forget_all();
     throw;
   }
-  forget();
+  forget_all();
   return blocks.size();
 }
 
@@ -310,17 +296,11 @@ void BlockCache::lose(Block& block) noexcept {
 
 template <class Body>
 bool BlockCache::with_bytes(const BlockRef& block, const CancelFlag* cancel, Body&& body) {
-  pin({&block, 1}, 1);
-  try {
-    bring({&block, 1}, cancel);
-    const bool here = block->here;
-    if (here) body();
-    pin({&block, 1}, -1);
-    return here;
-  } catch (...) {
-    pin({&block, 1}, -1);
-    throw;
-  }
+  const Pin pin(*this, {block});
+  bring({&block, 1}, cancel);
+  const bool here = block->here;
+  if (here) body();
+  return here;
 }
 
 bool BlockCache::read(const BlockRef& block, std::size_t at, std::size_t n, void* to,

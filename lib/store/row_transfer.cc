@@ -2,6 +2,7 @@
 // whole blocks.
 #include <algorithm>
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <vector>
 
@@ -12,25 +13,13 @@ namespace v4i::store {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto kPatience = std::chrono::seconds(10);  // for the next answer of a store
-constexpr std::uint64_t kLook = 20'000'000;           // ns between looks at the cancel flag
 
 }  // namespace
-
-// Pages of one block that are read together, and the rows wanted of them.
-struct BlockCache::Part {
-  std::uint64_t ticket = 0;
-  std::size_t first_page = 0, pages = 0;
-  const BlockRef* block = nullptr;
-  std::span<RowMiss> rows;
-  int tries = 1;
-};
 
 // The reads of one bring_rows().  Rows that have come no longer name their block.
 class BlockCache::RowReads {
  public:
-  RowReads(BlockCache& cache, std::span<RowMiss> misses)
-      : cache_(cache), misses_(misses), parts_(cache.below_->reads_parts()) {}
+  RowReads(BlockCache& cache, std::span<RowMiss> misses);  // by block, then row
   ~RowReads() {
     for (const RowMiss& m : misses_)
       if (m.block != nullptr) cache_.rows_->forget(*(*m.block)->rows, m.row);
@@ -38,26 +27,42 @@ class BlockCache::RowReads {
   RowReads(const RowReads&) = delete;
   RowReads& operator=(const RowReads&) = delete;
 
-  bool finished() const { return open_.empty() && again_.empty() && next_ == misses_.size(); }
+  bool finished() const { return open_.empty() && waiting_.empty(); }
   bool lost() const { return lost_; }
   void start();          // as many as there is room for
   bool settle();         // takes what has come; whether anything has
   void drop() noexcept;  // what is under way is thrown away when it is reported
 
  private:
+  // Pages of one block that are read together, and the rows wanted of them.
+  struct Part {
+    std::uint64_t ticket = 0;
+    std::size_t first_page = 0, pages = 0;
+    const BlockRef* block = nullptr;
+    std::span<RowMiss> rows;
+    int tries = 1;
+  };
   std::size_t part_end(std::size_t begin) const;
-  void begin(Part part);
+  Part part_of(std::span<RowMiss> rows) const;
+  void start(Part part);
   bool take(const Part& part, Transfer& t);
   void fail(Part part, const Transfer* t);
-  Part part_of(std::span<RowMiss> rows) const;
 
   BlockCache& cache_;
   std::span<RowMiss> misses_;
   const bool parts_;  // the store reads parts
-  std::size_t next_ = 0;
-  std::vector<Part> open_, again_;
+  std::deque<Part> waiting_;
+  std::vector<Part> open_;
   bool lost_ = false;
 };
+
+BlockCache::RowReads::RowReads(BlockCache& cache, std::span<RowMiss> misses)
+    : cache_(cache), misses_(misses), parts_(cache.below_->reads_parts()) {
+  for (std::size_t at = 0, end = 0; at < misses.size(); at = end) {
+    end = part_end(at);
+    waiting_.push_back(part_of(misses.subspan(at, end - at)));
+  }
+}
 
 // The rows from `begin` on that one read brings: of one block, and of pages beside each other or,
 // where the store reads whole blocks, of any.
@@ -70,23 +75,7 @@ std::size_t BlockCache::RowReads::part_end(std::size_t begin) const {
   return end;
 }
 
-void BlockCache::RowReads::start() {
-  constexpr std::size_t kMost = 256;  // under way, those of other calls included
-  std::vector<Part> again = std::exchange(again_, {});
-  while (!again.empty() && cache_.staging_->any()) {
-    begin(again.back());
-    again.pop_back();
-  }
-  again_.insert(again_.end(), again.begin(), again.end());
-  while (next_ < misses_.size() && cache_.staging_->any() && cache_.transfers_.size() < kMost) {
-    const std::size_t end = part_end(next_);
-    const std::span<RowMiss> rows = misses_.subspan(next_, end - next_);
-    next_ = end;
-    begin(part_of(rows));
-  }
-}
-
-BlockCache::Part BlockCache::RowReads::part_of(std::span<RowMiss> rows) const {
+BlockCache::RowReads::Part BlockCache::RowReads::part_of(std::span<RowMiss> rows) const {
   const BlockShape& shape = (*rows[0].block)->shape;
   Part part;
   part.block = rows[0].block;
@@ -98,41 +87,43 @@ BlockCache::Part BlockCache::RowReads::part_of(std::span<RowMiss> rows) const {
   return part;
 }
 
-void BlockCache::RowReads::begin(Part part) {
-  const Block& block = **part.block;
-  open_.reserve(open_.size() + 1);
+// Those that are refused wait again, for the next time.
+void BlockCache::RowReads::start() {
+  constexpr std::size_t kMost = 256;  // under way, those of other calls included
+  for (std::size_t n = waiting_.size();
+       n > 0 && cache_.staging_->any() && cache_.transfers_.size() < kMost; --n) {
+    const Part part = waiting_.front();
+    waiting_.pop_front();
+    start(part);
+  }
+}
+
+void BlockCache::RowReads::start(Part part) {
+  const BlockKey& key = (*part.block)->key;
   Transfer t;
   t.get = t.awaited = true;
   t.staged = cache_.staging_->take();
   t.size = part.pages * kPage;
-  part.ticket = cache_.next_ticket_++;
-  Transfer& kept = cache_.transfers_.emplace(part.ticket, std::move(t)).first->second;
-  const std::span<std::byte> to(kept.data(), kept.size);
-  try {
+  part.ticket = cache_.begin(std::move(t), [&](std::span<std::byte> to, std::uint64_t ticket) {
     if (parts_)
-      cache_.below_->begin_get_part(block.key, part.first_page * kPage, to, part.ticket);
+      cache_.below_->begin_get_part(key, part.first_page * kPage, to, ticket);
     else
-      cache_.below_->begin_get(block.key, to, part.ticket);
+      cache_.below_->begin_get(key, to, ticket);
+  });
+  if (part.ticket != 0)
     open_.push_back(part);
-  } catch (const Error&) {
-    cache_.transfers_.erase(part.ticket);
+  else
     fail(part, nullptr);
-  } catch (...) {
-    cache_.transfers_.erase(part.ticket);
-    throw;
-  }
 }
 
 // A part that was refused (`t` is null) or has not come well: it is tried again, or lost.
 void BlockCache::RowReads::fail(Part part, const Transfer* t) {
   const bool gone = t != nullptr && t->result.status == Code::kState;
   if (!gone && part.tries++ < kTries) {
-    again_.push_back(part);
+    waiting_.push_back(part);
     return;
   }
-  if (t != nullptr && t->result.status == Code::kOk)
-    cache_.below_->erase_damaged((*part.block)->key);  // damaged, or another's
-  cache_.lose(**part.block);
+  cache_.give_up(**part.block, t);
   lost_ = true;
 }
 
@@ -168,12 +159,7 @@ bool BlockCache::RowReads::settle() {
 }
 
 void BlockCache::RowReads::drop() noexcept {
-  for (const Part& part : open_) {
-    const auto it = cache_.transfers_.find(part.ticket);
-    if (it == cache_.transfers_.end()) continue;
-    it->second.awaited = false;
-    if (it->second.done) cache_.transfers_.erase(it);
-  }
+  for (const Part& part : open_) cache_.forget(part.ticket);
   open_.clear();
 }
 

@@ -37,7 +37,7 @@ TEST_CASE("a session's blocks go to its tiers, leave memory when told, and come 
   CHECK(ok(plain.info()).kv_store_bytes == 0);
 }
 
-TEST_CASE("stores with every kind of bad manners change no text and cause no failure") {
+TEST_CASE("stores that break the contract in every way change no text and cause no failure") {
   for (int m = 0; m < kManners; ++m) {
     const auto manner = static_cast<Manner>(m);
     if (manner == Manner::kNeverReports) continue;  // ten seconds each: in the self-test's test

@@ -117,10 +117,7 @@ std::int64_t bring_rows(Pass& p, const LayerOf& layer, std::int64_t first) {
     if (kv::RowWave::whole(state, layer.kv)) continue;
     if (!wave) wave.emplace(state, p.cancel);
     const Visible rows = visible(p, layer, t);
-    const bool fits = rows.chosen != nullptr
-                          ? wave->add(state, layer.kv, {rows.chosen, std::size_t(rows.count)})
-                          : wave->add_first(state, layer.kv, rows.count);
-    if (!fits) break;
+    if (!wave->add(state, layer.kv, rows.count, rows.chosen)) break;
   }
   if (wave) wave->bring();
   V4I_CHECK(t > first);
