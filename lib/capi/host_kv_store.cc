@@ -83,7 +83,9 @@ void HostKvStore::begin(const char* function, std::uint64_t ticket, const Ticket
   if (status == V4I_OK) return;
   tickets_.erase(ticket);
   if (!is_status(status)) complain(fmt::format("{} returned {}, no status", function, status));
-  fail(code_of(status), "{}: {} returned {}", name_, function, v4i_status_name(status));
+  Code code = code_of(status);
+  if (t.get && code == Code::kNoMemory) code = Code::kIo;  // its memory is not the Budget's
+  fail(code, "{}: {} returned {}", name_, function, v4i_status_name(status));
 }
 
 void HostKvStore::begin_put(const store::BlockKey& key, std::span<const std::byte> bytes,

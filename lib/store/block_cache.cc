@@ -184,6 +184,17 @@ CacheStats BlockCache::stats() const {
   return out;
 }
 
+RowCounts BlockCache::row_counts() const {
+  RowCounts out;
+  out.wait_ns = wait_ns_;
+  const std::scoped_lock lock(mutex_);
+  if (rows_ == nullptr) return out;
+  const RowCache::Stats rows = rows_->stats();
+  out.hits = rows.hits;
+  out.misses = rows.misses;
+  return out;
+}
+
 std::size_t BlockCache::entries() const {
   const std::scoped_lock lock(mutex_);
   return blocks_.size();

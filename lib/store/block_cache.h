@@ -78,6 +78,11 @@ struct CacheStats {
   std::uint64_t read_bytes = 0;                       // that came from the store below
 };
 
+// What attention asked for so far, and how long whoever computes waited for the store below.
+struct RowCounts {
+  std::uint64_t hits = 0, misses = 0, wait_ns = 0;
+};
+
 // A row that is to be brought.
 struct RowMiss {
   const BlockRef* block = nullptr;
@@ -212,6 +217,7 @@ class BlockCache final : public Reclaimer {
   // Of `blocks`, of those that the store below has.
   std::uint64_t stored_bytes(std::span<const BlockRef> blocks) const;
   CacheStats stats() const;
+  RowCounts row_counts() const;  // costs nothing, unlike stats()
   std::size_t entries() const;  // of the table of keys, dead ones included
 
  private:
@@ -279,6 +285,7 @@ class BlockCache final : public Reclaimer {
   void put_waiting(bool may_take);
   void make_staging(const BlockShape& shape);
   // Hands a transfer to the store by `call`(bytes, ticket); its ticket, or 0 when it is refused.
+  // Error(kNoMemory).
   template <class Call>
   std::uint64_t begin(Transfer&& transfer, Call&& call);
   void forget(std::uint64_t ticket) noexcept;       // it is dropped when it is reported
@@ -288,7 +295,7 @@ class BlockCache final : public Reclaimer {
   // The first of `blocks`, as many as there is memory for at a time; returns how many.  Those that
   // do not come may be asked for again, if this is not the last time.
   std::size_t fetch(std::span<const BlockRef> blocks, const CancelFlag* cancel, bool last);
-  std::uint64_t begin_get(const BlockRef& block);   // a ticket, or 0
+  std::uint64_t begin_get(const BlockRef& block);   // a ticket, or 0; kNoMemory
   bool settle(const BlockRef& block, Transfer& t);  // false: it is not good
   void lose(Block& block) noexcept;
   class RowReads;
@@ -319,6 +326,7 @@ class BlockCache final : public Reclaimer {
   std::unordered_map<std::uint64_t, Transfer> transfers_;
   std::unique_ptr<Staging> staging_;  // for transfers of blocks by row
   std::atomic<bool> staging_made_{false};
+  std::atomic<std::uint64_t> wait_ns_{0};
   std::uint64_t replaced_ = 0;  // rows_->stats().replaced when it grew last
 };
 
@@ -329,8 +337,9 @@ std::uint64_t BlockCache::begin(Transfer&& transfer, Call&& call) {
   try {
     call(std::span(kept.data(), kept.size), ticket);
     return ticket;
-  } catch (const Error&) {
+  } catch (const Error& e) {
     transfers_.erase(ticket);
+    if (e.code() == Code::kNoMemory) throw;
     return 0;
   } catch (...) {
     transfers_.erase(ticket);

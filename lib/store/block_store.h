@@ -49,7 +49,8 @@ class BlockStore {
  public:
   virtual ~BlockStore() = default;
 
-  // Both throw Error when the work cannot even be started (kNoMemory: full); then
+  // Both throw Error when the work cannot even be started (kNoMemory: a put finds the store full,
+  // a get no room in the Budget, so that it is asked again when less is under way); then
   // the ticket is never reported.  A put of a key that is there may keep the block
   // that is there.  A get completes with kOk and the size of the block; kState when
   // there is none; kInvalid and the size wanted when `bytes` is too small.  Bytes of

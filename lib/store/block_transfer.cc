@@ -129,7 +129,9 @@ void BlockCache::give_up(Block& block, const Transfer* got) {
 void BlockCache::drain(std::uint64_t timeout_ns) {
   std::array<Completion, 32> some;
   for (;;) {
+    const auto start = Clock::now();
     const std::size_t n = below_->poll(some, timeout_ns);
+    if (timeout_ns > 0) wait_ns_ += static_cast<std::uint64_t>((Clock::now() - start).count());
     for (std::size_t i = 0; i < n; ++i) {
       const auto it = transfers_.find(some[i].ticket);
       if (it == transfers_.end() || it->second.done) continue;

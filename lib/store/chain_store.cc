@@ -76,6 +76,7 @@ bool ChainStore::ask(std::uint64_t id, Work& work) {
       ++t.under_way;
       return true;
     } catch (const Error& e) {
+      if (e.code() == Code::kNoMemory) throw;  // the next one has no more
       work.result = {work.ticket, e.code(), 0};
     }
   }
@@ -115,8 +116,12 @@ void ChainStore::finish(const Completion& c) {
   Work& work = it->second;
   if (work.get) {
     work.result = {work.ticket, c.status, c.bytes};
-    const bool answered = c.status == Code::kOk || c.status == Code::kInvalid;
-    if (!answered && (++work.store, ask(it->first, work))) return;
+    if (c.status != Code::kOk && c.status != Code::kInvalid) try {
+        ++work.store;
+        if (ask(it->first, work)) return;
+      } catch (const Error& e) {
+        work.result = {work.ticket, e.code(), 0};
+      }
   } else {
     if (work.result.status != Code::kOk) work.result = {work.ticket, c.status, c.bytes};
     if (--work.open > 0) return;

@@ -65,10 +65,10 @@ int DiskFiles::create(const std::string& path) {
   return fd;
 }
 
-int DiskFiles::open_to_read(const std::string& path) {
+int DiskFiles::open_to_read(const std::string& path, bool direct) {
   constexpr int kFlags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW;
-  int fd = ::open(path.c_str(), kFlags | O_DIRECT);
-  if (fd < 0 && errno == EINVAL) fd = ::open(path.c_str(), kFlags);
+  int fd = ::open(path.c_str(), direct ? kFlags | O_DIRECT : kFlags);
+  if (fd < 0 && direct && errno == EINVAL) fd = ::open(path.c_str(), kFlags);
   return fd < 0 ? -errno : fd;
 }
 

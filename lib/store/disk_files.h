@@ -17,8 +17,8 @@ class DiskFiles {
   virtual ~DiskFiles() = default;
   // A new file of mode 0600, locked for as long as the descriptor is open: its writer lives.
   virtual int create(const std::string& path);
-  // Past the page cache (O_DIRECT) where the file system can.
-  virtual int open_to_read(const std::string& path);
+  // `direct`: past the page cache (O_DIRECT) where the file system can.
+  virtual int open_to_read(const std::string& path, bool direct);
   // All of `bytes` at `offset`, zeros up to the next multiple of 4096 behind them.
   virtual int write(int fd, std::span<const std::byte> bytes, std::uint64_t offset);
   // Removes a file that nobody writes: its bytes are free at once, also where it is open.
@@ -44,6 +44,12 @@ class Descriptor {
 
  private:
   int fd_;
+};
+
+// A segment file to read from: whole pages into aligned memory, and anything.
+struct ReadFile {
+  ReadFile(int direct_fd, int cached_fd) : direct(direct_fd), cached(cached_fd) {}
+  Descriptor direct, cached;
 };
 
 std::string segment_path(const std::string& folder, std::uint64_t name);

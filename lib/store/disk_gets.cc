@@ -45,11 +45,13 @@ void DiskGets::begin(Get get) {
   Running& r = spare_.front();
   const std::uint64_t first = get.at / kDiskPage, end = pages_of(get.at + get.to.size());
   const std::size_t bytes = static_cast<std::size_t>((end - first) * kDiskPage);
-  r.direct = get.at % kDiskPage == 0 && get.to.size() == bytes && is_aligned(get.to.data());
-  r.request.to = r.direct ? get.to.data() : bounce(r, bytes);
-  r.request.fd = get.file->get();
+  const bool whole = get.to.size() == get.place.bytes;
+  const bool pages = get.at % kDiskPage == 0 && get.to.size() == bytes;
+  const bool direct = pages && is_aligned(get.to.data());
+  r.request.to = direct || whole ? get.to.data() : bounce(r, bytes);
+  r.request.fd = (whole && !direct ? get.file->cached : get.file->direct).get();
   r.request.offset = (get.place.page + first) * kDiskPage;
-  r.request.bytes = bytes;
+  r.request.bytes = whole ? get.to.size() : bytes;
   r.get = std::move(get);
   under_way_.splice(under_way_.end(), spare_, spare_.begin());
   ReadRequest* const one[] = {&r.request};
@@ -77,7 +79,7 @@ bool DiskGets::take(Get* get, Outcome* outcome) {
   *outcome = r.request.error != 0 ? Outcome::kError
              : intact(r)          ? Outcome::kGood
                                   : Outcome::kDamaged;
-  if (*outcome == Outcome::kGood && !r.direct)
+  if (*outcome == Outcome::kGood && r.bounce.size() > 0)
     std::copy_n(r.request.to + r.get.at % kDiskPage, r.get.to.size(), r.get.to.data());
   *get = std::move(r.get);
   r.get = {};

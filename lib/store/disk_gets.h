@@ -34,9 +34,10 @@ class DiskGets {
     std::uint64_t at = 0;     // of the block
     std::span<std::byte> to;  // [at, at + to.size()) lies in the block, and is not empty
     std::uint64_t ticket = 0;
-    std::shared_ptr<const Descriptor> file;
+    std::shared_ptr<const ReadFile> file;
   };
-  // Error(kNoMemory) when there is no memory to read into.
+  // Error(kNoMemory) when a part that is not whole pages, or not aligned, has no memory to be read
+  // into.
   void begin(Get get);
   enum class Outcome { kGood, kDamaged, kError };
   // Takes one that is done, its bytes in the span if kGood; false when none is.
@@ -49,7 +50,6 @@ class DiskGets {
     Get get;
     ReadRequest request;
     Buffer<std::byte> bounce;
-    bool direct = false;
   };
   std::byte* bounce(Running& r, std::size_t bytes);
   static bool intact(const Running& r);

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint64_t kMostBytes = std::uint64_t{256} << 20;  // of a segment
 constexpr std::uint64_t kMostPages = std::uint64_t{1} << 20;    // that the index can name
-constexpr std::size_t kMostOpen = 128;                          // files that are read
+constexpr std::size_t kMostOpen = 64;                           // files that are read
 
 std::int64_t now_ms() {
   using namespace std::chrono;
@@ -214,7 +214,7 @@ void DiskSegments::forget(std::int64_t segment) noexcept {
   uses_.erase(segment);
 }
 
-std::shared_ptr<const Descriptor> DiskSegments::reader(std::int64_t segment) {
+std::shared_ptr<const ReadFile> DiskSegments::reader(std::int64_t segment) {
   if (!has(segment)) refresh();
   if (!has(segment)) return nullptr;
   uses_[segment] = now_ms();
@@ -228,16 +228,22 @@ std::shared_ptr<const Descriptor> DiskSegments::reader(std::int64_t segment) {
       return a.second.used < b.second.used;
     }));
   const std::string path = path_of(segment);
-  int fd = files_.open_to_read(path);
-  if (fd == -EMFILE || fd == -ENFILE) {
-    open_.clear();
-    fd = files_.open_to_read(path);
-  }
-  if (fd == -ENOENT) return nullptr;
-  if (fd < 0) refuse(path, "open", -fd);
-  auto file = std::make_shared<const Descriptor>(fd);
+  const int direct = open_to_read(path, true);
+  if (direct == -ENOENT) return nullptr;
+  if (direct < 0) refuse(path, "open", -direct);
+  const int cached = open_to_read(path, false);
+  auto file = std::make_shared<const ReadFile>(direct, cached);
+  if (cached == -ENOENT) return nullptr;
+  if (cached < 0) refuse(path, "open", -cached);
   open_[segment] = {file, ++opened_};
   return file;
+}
+
+int DiskSegments::open_to_read(const std::string& path, bool direct) {
+  const int fd = files_.open_to_read(path, direct);
+  if (fd != -EMFILE && fd != -ENFILE) return fd;
+  open_.clear();
+  return files_.open_to_read(path, direct);
 }
 
 void DiskSegments::refresh() {

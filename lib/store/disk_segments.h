@@ -49,7 +49,7 @@ class DiskSegments {
   bool fits(std::uint64_t pages) const;
 
   // To read from; null when it is gone.  Error(kIo) when it cannot be opened.
-  std::shared_ptr<const Descriptor> reader(std::int64_t segment);
+  std::shared_ptr<const ReadFile> reader(std::int64_t segment);
   bool has(std::int64_t segment) const { return rows_.contains(segment); }
   void drop(std::int64_t segment);  // has no blocks any more, or no file
   // Now and then: what other processes have done, and when segments were used last.
@@ -67,10 +67,11 @@ class DiskSegments {
     std::unique_ptr<Descriptor> file;  // open, so locked: nobody else removes it
   };
   struct Open {
-    std::shared_ptr<const Descriptor> file;
+    std::shared_ptr<const ReadFile> file;
     std::uint64_t used = 0;
   };
   std::string path_of(std::int64_t segment) const;
+  int open_to_read(const std::string& path, bool direct);
   void begin_segment(std::uint64_t bytes);
   void finish_segment();
   void remove_unnamed(std::span<const std::uint64_t> files);

@@ -29,7 +29,7 @@ class BlockCache::RowReads {
 
   bool finished() const { return open_.empty() && waiting_.empty(); }
   bool lost() const { return lost_; }
-  void start();          // as many as there is room for
+  void start();          // as many as there is room for; kNoMemory when there is none at all
   bool settle();         // takes what has come; whether anything has
   void drop() noexcept;  // what is under way is thrown away when it is reported
 
@@ -93,8 +93,13 @@ void BlockCache::RowReads::start() {
   for (std::size_t n = waiting_.size();
        n > 0 && cache_.staging_->any() && cache_.transfers_.size() < kMost; --n) {
     const Part part = waiting_.front();
+    try {
+      start(part);
+    } catch (const Error& e) {
+      if (e.code() != Code::kNoMemory || open_.empty()) throw;
+      return;
+    }
     waiting_.pop_front();
-    start(part);
   }
 }
 

@@ -106,6 +106,8 @@ class SlowStore final : public store::BlockStore {
   }
   void begin_get(const store::BlockKey& key, std::span<std::byte> bytes,
                  std::uint64_t ticket) override {
+    if (room_for_ == 0) fail(Code::kNoMemory, "no room to read into");
+    if (room_for_ > 0) --room_for_;
     const auto& from = held_.at(key.bytes);
     std::copy(from.begin(), from.end(), bytes.begin());
     last_ = std::max(last_, Clock::now()) + delay_;
@@ -122,12 +124,14 @@ class SlowStore final : public store::BlockStore {
       out[n++] = due_[i].completion;
       due_.erase(due_.begin() + static_cast<std::ptrdiff_t>(i));
     }
+    if (n > 0 && room_for_ == 0) room_for_ = static_cast<int>(n);
     if (n == 0) std::this_thread::sleep_for(std::chrono::nanoseconds(timeout_ns));
     return n;
   }
   bool contains(const store::BlockKey& key) override { return held_.contains(key.bytes); }
   void erase(const store::BlockKey& key) override { held_.erase(key.bytes); }
   std::uint64_t bytes_used() const override { return 0; }
+  void give_room_for(int gets) { room_for_ = gets; }  // until poll() reports something
   void answer_all() {
     for (Due& d : due_) d.when = {};
   }
@@ -139,6 +143,7 @@ class SlowStore final : public store::BlockStore {
     Clock::time_point when;
   };
   std::chrono::milliseconds delay_;
+  int room_for_ = -1;
   Clock::time_point last_{};
   std::map<std::array<std::uint8_t, 32>, std::vector<std::byte>> held_;
   std::vector<Due> due_;
@@ -163,6 +168,22 @@ TEST_CASE("a block that two sessions name is fetched once", "[store]") {
   cache.bring(blocks);
   CHECK(cache.stats().fetched == 3);
   CHECK(budget.used() == 3 * kCost);
+}
+
+TEST_CASE("a store without room to read into has lost nothing: fewer are fetched at a time",
+          "[store]") {
+  Budget budget;
+  const auto below = std::make_shared<SlowStore>(std::chrono::milliseconds(0));
+  store::BlockCache cache(budget, below);
+  const auto blocks = sealed(cache, 10);
+  REQUIRE(cache.spill(~std::uint64_t{0}) == 10 * 256);
+  below->give_room_for(0);
+  CHECK_THROWS_AS(cache.bring(blocks), Error);
+  CHECK(cache.stats().lost == 0);
+  below->give_room_for(3);
+  cache.bring(blocks);
+  CHECK(cache.stats().fetched == 10);
+  CHECK(cache.stats().lost == 0);
 }
 
 TEST_CASE("at a full budget blocks are stored as others leave, and nothing is stuck", "[store]") {

@@ -38,11 +38,11 @@ class FaultyFiles final : public store::DiskFiles {
     DiskFiles::write(fd, bytes.first(bytes.size() / 2), offset);  // as far as the disk came
     return -write_error;
   }
-  int open_to_read(const std::string& path) override {
+  int open_to_read(const std::string& path, bool direct) override {
     if (open_error != 0) return -open_error;
     // Nothing lies at the first addresses of a process: reads of them are EIO.
     return unreadable ? ::open("/proc/self/mem", O_RDONLY | O_CLOEXEC)
-                      : DiskFiles::open_to_read(path);
+                      : DiskFiles::open_to_read(path, direct);
   }
 };
 

@@ -53,7 +53,7 @@ TEST_CASE("parts of blocks come as they were put, aligned or not", "[store][disk
   CHECK(store->stats().errors == 0);
 }
 
-TEST_CASE("whole pages go straight into an aligned span, others through the budget",
+TEST_CASE("whole pages and whole blocks go straight into a span, others through the budget",
           "[store][disk]") {
   DiskFixture disk;
   const auto store = disk.open();
@@ -69,9 +69,14 @@ TEST_CASE("whole pages go straight into an aligned span, others through the budg
   REQUIRE(wait_for(*store, 2).status == Code::kOk);
   CHECK(std::equal(want.begin() + 8192, want.begin() + 12288, pages.span.begin()));
   CHECK(disk.budget.peak() == before);
-  CHECK_THROWS_AS(store->begin_get(make_key(1), Pages(40961).span.subspan(1), 3), Error);
+  CHECK(get_block(*store, 1, 40960) == Code::kOk);  // wherever it is to go
+  CHECK(disk.budget.peak() == before);
+  const auto part = pages.span.subspan(1, 4096);
+  CHECK_THROWS_AS(store->begin_get_part(make_key(1), 8192, part, 3), Error);
   disk.budget.set_cap(Budget::kNoCap);
-  CHECK(get_block(*store, 1, 40960) == Code::kOk);
+  store->begin_get_part(make_key(1), 8192, part, 3);
+  REQUIRE(wait_for(*store, 3).status == Code::kOk);
+  CHECK(std::equal(want.begin() + 8192, want.begin() + 12288, part.begin()));
 }
 
 TEST_CASE("blocks are there for who opens the folder next", "[store][disk]") {
