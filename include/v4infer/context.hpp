@@ -173,6 +173,23 @@ class Model : public detail::Handle<v4i_model, v4i_model_release> {
       return v4i_model_open(engine.get(), &o, out, err);
     });
   }
+  // What open() and sessions would take; nothing is opened.
+  static Result<v4i_model_plan> plan(const Engine& engine, const char* path,
+                                     v4i_model_options o = init<v4i_model_options>()) {
+    o.path = path;
+    auto out = init<v4i_model_plan>();
+    Error e = detail::call(
+        [&](v4i_error** err) { return v4i_model_plan_open(engine.get(), &o, &out, err); });
+    if (e) return e;
+    return out;
+  }
+  static Result<v4i_model_info> probe(const Engine& engine, const char* path) {
+    auto out = init<v4i_model_info>();
+    Error e = detail::call(
+        [&](v4i_error** err) { return v4i_model_probe(engine.get(), path, &out, err); });
+    if (e) return e;
+    return out;
+  }
   Result<v4i_model_info> info() const {
     auto out = init<v4i_model_info>();
     Error e = detail::call([&](v4i_error** err) { return v4i_model_get_info(get(), &out, err); });

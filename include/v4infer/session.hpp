@@ -179,6 +179,17 @@ class Session : public detail::Handle<v4i_session, v4i_session_release> {
     if (e) return e;
     return out;
   }
+  struct Logits {
+    const float* data;  // valid until the session's next call
+    std::size_t count;
+  };
+  Result<Logits> logits() {
+    Logits out{};
+    Error e = call(
+        [&](v4i_error** err) { return v4i_session_logits(get(), &out.data, &out.count, err); });
+    if (e) return e;
+    return out;
+  }
   Result<std::vector<v4i_token_prob>> top_probs(std::size_t n) {
     std::vector<v4i_token_prob> out(n);
     std::size_t count = 0;

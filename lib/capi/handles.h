@@ -130,6 +130,7 @@ struct v4i_kv_store {
   std::shared_ptr<v4i::capi::EngineState> engine;
   std::shared_ptr<v4i::store::SharedStore> shared;
   std::uint64_t capacity;  // 0: not known
+  std::string folder;      // of a disk tier that may be written to; else empty
 };
 struct v4i_buffer {
   std::string bytes;

@@ -17,6 +17,12 @@ v4i_session_metrics metrics_of(const session::Session& s) {
   out.prefill_ns = m.prefill_ns;
   out.decode_ns = m.decode_ns;
   out.first_token_ns = m.first_token_ns;
+  out.expert_loads = m.lookups.expert_loads;
+  out.expert_load_bytes = m.lookups.expert_load_bytes;
+  out.kv_wait_ns = m.lookups.kv_wait_ns;
+  out.expert_uses = m.lookups.expert_uses;
+  out.kv_rows = m.lookups.kv_rows;
+  out.kv_row_loads = m.lookups.kv_row_loads;
   return out;
 }
 

@@ -17,9 +17,10 @@ v4i_kv_store& store_of(v4i_kv_store* k) {
 
 std::unique_ptr<v4i_kv_store> make_handle(std::shared_ptr<EngineState> engine,
                                           std::unique_ptr<store::BlockStore> below,
-                                          std::uint64_t capacity) {
+                                          std::uint64_t capacity, std::string folder = {}) {
   return std::make_unique<v4i_kv_store>(
-      v4i_kv_store{std::move(engine), store::SharedStore::make(std::move(below)), capacity});
+      v4i_kv_store{std::move(engine), store::SharedStore::make(std::move(below)), capacity,
+                   std::move(folder)});
 }
 
 // v4i_engine_quiesce() finds the store here.
@@ -44,7 +45,8 @@ std::unique_ptr<v4i_kv_store> open_disk(v4i_engine* e, const v4i_kv_disk_options
   options.read_only = o.read_only == 1;
   EngineState& engine = *e->state;
   auto store = store::open_disk_store(options, engine.engine->budget(), engine.engine->reads());
-  return make_handle(e->state, std::move(store), o.capacity_bytes);
+  return make_handle(e->state, std::move(store), o.capacity_bytes,
+                     options.read_only ? std::string() : options.folder);
 }
 
 v4i_kv_vtable read_vtable(const v4i_kv_vtable* given) {

@@ -31,6 +31,15 @@ session::Tiers tiers_of(const v4i_session_options& o, const EngineState& engine)
   return tiers;
 }
 
+// The heat of experts is kept beside the KV blocks of the first disk tier.
+void keep_heat(const v4i_session_options* given, session::Context& context) {
+  const v4i_session_options o = read_optional(given, "v4i_session_options");
+  for (std::size_t i = 0; i < o.tier_count; ++i) {
+    if (o.tiers[i]->folder.empty()) continue;
+    return context.keep_heat_in(o.tiers[i]->folder);
+  }
+}
+
 session::SessionOptions read_session_options(const v4i_session_options* given,
                                              const ModelState& model) {
   session::Context& context = *model.context;
@@ -116,6 +125,7 @@ v4i_status v4i_session_create(v4i_model* m, const v4i_session_options* o, v4i_se
     v4i_session*& to = not_null(out, "out");
     const auto options = read_session_options(o, model);
     to = new_handle(m->state, std::make_unique<session::Session>(model.context, options));
+    keep_heat(o, *model.context);
   });
 }
 
@@ -152,6 +162,7 @@ v4i_status v4i_session_restore(v4i_model* m, const v4i_session_options* o, const
     if (reader.read == nullptr) fail(Code::kInvalid, "v4i_reader.read is NULL");
     to = new_handle(m->state, session::Session::restore(model.context, options,
                                                         reader_of(reader, model.engine->gate)));
+    keep_heat(o, *model.context);
   });
 }
 

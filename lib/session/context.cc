@@ -90,8 +90,14 @@ Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
   const std::int64_t most = model_->config().max_positions;
   context_max_ = options.context_hint == 0 ? most : std::min(most, options.context_hint);
   identity_ = identity_of(model_->digest(), options.numerics, forward_->identity());
-  // After everything that must have its memory.
-  if (!heat_path_.empty()) experts::load_heat(*experts_, heat_path_, log_);
+}
+
+void Context::keep_heat_in(const std::string& folder) {
+  if (experts_->stats().slot_bytes == 0) return;
+  const std::scoped_lock lock(heat_mutex_);
+  if (!heat_path_.empty()) return;
+  heat_path_ = experts::heat_path(folder, model_->digest());
+  experts::load_heat(*experts_, heat_path_, log_);
 }
 
 Context::~Context() {
@@ -111,8 +117,6 @@ void Context::open_experts(const OpenOptions& options) {
   log_ = options.log;
   experts_ = experts::cached_experts(model_, budget, engine_->reads(),
                                      {options.expert_slots, options.expert_guesses, log_, {}});
-  if (!options.heat_folder.empty())
-    heat_path_ = experts::heat_path(options.heat_folder, model_->digest());
 }
 
 std::shared_ptr<store::BlockCache> Context::cache_of(const Tiers& tiers) {

@@ -81,8 +81,6 @@ struct OpenOptions {
   experts::Placement experts = experts::Placement::kBest;
   std::size_t expert_slots = 0;  // at most; 0: as many as the budget has room for
   bool expert_guesses = true;    // reads what the next layer may need
-  // Where it is kept which experts are used the most: the folder of a disk tier.  Empty: nowhere.
-  std::string heat_folder;
   std::function<void(const std::string&)> log;  // sentences for the host; of any call
 };
 
@@ -100,6 +98,9 @@ class Context {
   const tokenizer::Tokenizer& tokenizer() const;
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
   const experts::Experts& experts() const { return *experts_; }
+  // Where it is kept which experts are used the most, from one process to the next: the folder of
+  // a disk tier.  The first folder stays; nothing happens where experts are mapped.
+  void keep_heat_in(const std::string& folder);
   forward::Forward& forward() { return *forward_; }  // under the engine's compute lock
   store::BlockCache& cache() { return *cache_; }     // of sessions without tiers
   // The cache that sessions with these tiers share.  It lives as long as somebody holds it.
@@ -123,6 +124,7 @@ class Context {
   std::shared_ptr<Engine> engine_;
   std::shared_ptr<const model::Model> model_;
   std::shared_ptr<experts::Experts> experts_;
+  std::mutex heat_mutex_;
   std::string heat_path_;  // empty: the heat is not kept
   std::function<void(const std::string&)> log_;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer_;

@@ -61,6 +61,40 @@ forward::Item Session::item(std::int64_t n, float* logits, bool all_logits) {
   return it;
 }
 
+Lookups Session::looked_up() const {
+  const store::RowCounts rows = cache_->row_counts();
+  const experts::Stats experts = context_->experts().stats();
+  Lookups out;
+  out.kv_rows = rows.hits + rows.misses;
+  out.kv_row_loads = rows.misses;
+  out.kv_wait_ns = rows.wait_ns;
+  out.expert_uses = experts.hits + experts.late + experts.misses;
+  out.expert_loads = experts.late + experts.misses;
+  out.expert_load_bytes = experts.bytes_read;
+  return out;
+}
+
+class Session::Looking {
+ public:
+  explicit Looking(std::span<Session* const> sessions) : sessions_(sessions) {
+    for (Session* s : sessions_) s->before_ = s->looked_up();
+  }
+  ~Looking() {
+    for (Session* s : sessions_) {
+      const Lookups now = s->looked_up();
+      for (auto field : {&Lookups::kv_rows, &Lookups::kv_row_loads, &Lookups::kv_wait_ns,
+                         &Lookups::expert_uses, &Lookups::expert_loads,
+                         &Lookups::expert_load_bytes})
+        s->metrics_.lookups.*field += now.*field - s->before_.*field;
+    }
+  }
+  Looking(const Looking&) = delete;
+  Looking& operator=(const Looking&) = delete;
+
+ private:
+  std::span<Session* const> sessions_;
+};
+
 void Session::run(std::span<Session* const> sessions, std::span<const forward::Item> items,
                   const CancelFlag* cancel, forward::Profile* profile) {
   Context& context = sessions[0]->context();
@@ -69,6 +103,7 @@ void Session::run(std::span<Session* const> sessions, std::span<const forward::I
   for (;;) {
     try {
       const Turn turn(context.engine().compute_lock(), cancel);
+      const Looking looking(sessions);
       return context.forward().run(items, cancel, profile);
     } catch (const kv::LostRows&) {
       if (states.empty())
@@ -92,6 +127,8 @@ void Session::replay(const CancelFlag* cancel) {
     const forward::Item it = item(n, nullptr, false);
     try {
       const Turn turn(context_->engine().compute_lock(), cancel);
+      Session* const self = this;
+      const Looking looking({&self, 1});
       context_->forward().run({&it, 1}, cancel);
       metrics_.replayed_tokens += static_cast<std::uint64_t>(n);
     } catch (const kv::LostRows&) {

@@ -72,6 +72,16 @@ struct GenerateOptions {
   std::function<bool(const Step&)> on_step;  // true stops, with Finish::kCancelled
 };
 
+// What a session's runs looked up; a batch of several sessions counts whole in each.
+struct Lookups {
+  // Rows of indexed layers that attention read while some of them were not in memory, those that
+  // were brought for it, and the wait for the KV stores.
+  std::uint64_t kv_rows = 0, kv_row_loads = 0, kv_wait_ns = 0;
+  // Experts that tokens were routed to, once a layer and run, and what of them was read from the
+  // files; 0 where experts are mapped.
+  std::uint64_t expert_uses = 0, expert_loads = 0, expert_load_bytes = 0;
+};
+
 struct Metrics {
   // Decode: tokens computed by steps that found one pending token, sampling included.
   // Prefill: all others.
@@ -82,6 +92,7 @@ struct Metrics {
   // Tokens whose KV rows another session or process had left, and tokens computed a second time
   // because a store had lost theirs.  Neither is in the counts above.
   std::uint64_t taken_up_tokens = 0, replayed_tokens = 0;
+  Lookups lookups;
 };
 
 class Session {
@@ -176,6 +187,8 @@ class Session {
   // One run for shares of sessions of one context, with replays where rows are lost.
   static void run(std::span<Session* const> sessions, std::span<const forward::Item> items,
                   const CancelFlag* cancel, forward::Profile* profile);
+  class Looking;     // adds what a run looks up to its sessions' metrics
+  Lookups looked_up() const;  // by everybody, so far: under the compute lock
   void open_turn();  // the clock of first_token_ns
   Step sample_next();
 
@@ -191,6 +204,7 @@ class Session {
   Finish finish_ = Finish::kNone;
   std::uint64_t reused_ = 0;
   Metrics metrics_;
+  Lookups before_;  // looked_up() when its run began
   forward::Profile profile_;
   bool awaiting_first_ = true;  // no token sampled since the last append
   std::optional<Clock::time_point> turn_start_;

@@ -1,4 +1,6 @@
 // Sessions with a folder on disk as their tier.
+#include <filesystem>
+
 #include "tests/capi/tiered_host.h"
 #include "tests/support/tiny_model.h"
 
@@ -31,6 +33,37 @@ TEST_CASE("a folder on disk is a tier, passes the self-test, and outlives the en
         ok(s.info()).kv_store_bytes;  // what was computed again may not be put
     CHECK((read_only == 1 ? now > 0 && now < stored : now == stored));
   }
+}
+
+TEST_CASE("a session counts the experts it reads, and a disk tier keeps which were used",
+          "[heavy]") {
+  constexpr std::uint64_t kLess = 90u << 20;  // than the model's files
+  const auto tokens = [](v4infer::Session s) {
+    ok(s.append(some_tokens(20)));
+    std::string out;
+    for (int i = 0; i < 4; ++i) out += std::to_string(ok(s.step()).tokens[0]) + " ";
+    const v4i_session_metrics m = ok(s.metrics());
+    return std::pair(out, m);
+  };
+  const TempDir folder;
+  const auto heat_files = [&] {
+    const std::filesystem::directory_iterator files(folder.file("kv"));
+    return std::count_if(begin(files), end(files),
+                         [](const auto& f) { return f.path().extension() == ".heat"; });
+  };
+  const std::string path = make_tiny_pro(0);
+  const auto [want, mapped] = tokens(Host(0, path).session({}));
+  CHECK((mapped.expert_uses == 0 && mapped.expert_loads == 0 && mapped.kv_rows == 0));
+  for (int before : {0, 1}) {
+    Host host(kLess, path);
+    KvStore store = ok(KvStore::open_disk(host.engine, folder.file("kv").c_str()));
+    CHECK(heat_files() == before);
+    const auto [text, m] = tokens(host.session({store.get()}));
+    CHECK(text == want);
+    CHECK((m.expert_loads > 0 && m.expert_uses >= m.expert_loads && m.expert_load_bytes > 0));
+    CHECK(host.log.empty());
+  }
+  CHECK(heat_files() == 1);
 }
 
 TEST_CASE("disk_bytes of the budget holds for disk tiers") {

@@ -21,7 +21,7 @@ struct Host {
   std::vector<std::string> log;
   std::uint64_t disk_bytes = 0;  // the cap
 
-  explicit Host(std::uint64_t host_bytes = 0) {
+  explicit Host(std::uint64_t host_bytes = 0, const std::string& path = text_model_path()) {
     auto budget = v4infer::init<v4i_memory_budget>();
     budget.host_bytes = host_bytes;
     v4i_engine_options o = v4infer::Engine::options();
@@ -32,7 +32,7 @@ struct Host {
       static_cast<Host*>(user)->log.emplace_back(text, len);
     };
     engine = ok(v4infer::Engine::create(o));
-    model = ok(v4infer::Model::open(engine, text_model_path().c_str()));
+    model = ok(v4infer::Model::open(engine, path.c_str()));
   }
   KvStore wrap(const std::shared_ptr<MapBlocks>& blocks, Manner manner = Manner::kGood) {
     return ok(KvStore::wrap(engine, std::make_unique<MapStore>(blocks, manner)));

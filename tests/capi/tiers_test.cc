@@ -31,6 +31,9 @@ TEST_CASE("a session's blocks go to its tiers, leave memory when told, and come 
   CHECK((stats.misses == 0 && stats.errors == 0));
   CHECK(stats.read_bytes > info.kv_store_bytes);  // several times, and with a checksum each
   CHECK(stats.write_bytes > info.kv_store_bytes);
+  const v4i_session_metrics m = ok(s.metrics());
+  CHECK((m.kv_row_loads > 0 && m.kv_rows > m.kv_row_loads && m.kv_wait_ns > 0));
+  CHECK((m.expert_uses == 0 && m.expert_loads == 0));  // they are mapped
   v4infer::Session plain = host.session({});
   ok(plain.append(some_tokens(kPrompt)));
   ok(plain.prefill());

@@ -58,13 +58,18 @@ TEST_CASE("the heat of experts is kept in a file of the model, and a bad one is 
   ses::OpenOptions options;
   options.experts = experts::Placement::kCached;
   options.expert_slots = 12;
-  options.heat_folder = dir.path();
   options.log = [&](const std::string& text) { said.push_back(text); };
   const Ids ids = make_ids(100);
+  const auto open = [&] {
+    auto context = open_under(0, options);
+    context->keep_heat_in(dir.path());
+    context->keep_heat_in("/another/folder");  // comes too late
+    return context;
+  };
   Logits want;
   std::string path;
   {
-    const auto first = open_under(0, options);
+    const auto first = open();
     CHECK(first->experts().stats().hint_reads == 0);
     want = logits_of(first, ids);
     path = experts::heat_path(dir.path(), first->model().digest());
@@ -75,7 +80,7 @@ TEST_CASE("the heat of experts is kept in a file of the model, and a bad one is 
   REQUIRE(::stat(path.c_str(), &st) == 0);
   CHECK((st.st_mode & 0777) == 0600);
   {
-    const auto second = open_under(0, options);
+    const auto second = open();
     CHECK(second->experts().stats().hint_reads == 12);
     CHECK(same_rows(logits_of(second, ids), 0, want, 0, ids.size()));
     CHECK(second->experts().stats().hint_hits > 0);
@@ -85,14 +90,14 @@ TEST_CASE("the heat of experts is kept in a file of the model, and a bad one is 
   bytes[bytes.size() / 2] ^= 4;
   v4i::test::write_file(path, bytes);
   {
-    const auto third = open_under(0, options);
+    const auto third = open();
     REQUIRE(said.size() == 1);
     CHECK(has(said[0], path + ": ignored"));
     CHECK(third->experts().stats().hint_reads == 0);
     CHECK(same_rows(logits_of(third, ids), 0, want, 0, ids.size()));
   }
   {
-    const auto mended = open_under(0, options);
+    const auto mended = open();
     CHECK(said.size() == 1);
     CHECK(mended->experts().stats().hint_reads == 12);
     std::filesystem::remove_all(dir.path());

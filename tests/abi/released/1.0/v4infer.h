@@ -701,12 +701,16 @@ typedef struct v4i_engram_stats {
   uint64_t lookups, table_hits, bytes_read;
   double mean_gate;
 } v4i_engram_stats;
+/* Since the session began.  Lookups are those of runs that it took part in; a batch of
+ * step_many counts whole in each of its sessions. */
 typedef struct v4i_session_metrics {
   uint32_t struct_size;
   uint32_t reserved0;
   uint64_t prefill_tokens, decode_tokens, prefill_ns, decode_ns, first_token_ns;
-  uint64_t expert_loads, expert_load_bytes, kv_wait_ns;
+  uint64_t expert_loads, expert_load_bytes, kv_wait_ns; /* loads: of expert_uses */
   uint64_t drafted, accepted;
+  uint64_t expert_uses; /* experts routed to, per layer and run; 0: all are mapped */
+  uint64_t kv_rows, kv_row_loads; /* rows read beside absent ones; of them brought */
 } v4i_session_metrics;
 #define V4I_FORMAT_JSON 1
 #define V4I_FORMAT_CSV 2
