@@ -60,6 +60,7 @@ Answer write_answer(v4infer::Session& session, const SampleArgs& args, bool bar,
   else
     check(result.error());
   const v4i_session_metrics after = take(session.metrics());
+  out.hits = hits_between(before, after);
   out.prefilled = after.prefill_tokens - before.prefill_tokens;
   out.prefill_tokens_per_s = rate(out.prefilled, after.prefill_ns - before.prefill_ns);
   out.decode_tokens_per_s =

@@ -15,6 +15,7 @@ struct Answer {
   std::uint64_t tokens = 0;
   double prefill_tokens_per_s = 0, decode_tokens_per_s = 0;
   std::uint64_t prefilled = 0;
+  Hits hits;
 };
 
 // `on_step` gets every piece of text as it comes.  `bar`: a progress bar on stderr

@@ -11,11 +11,9 @@ namespace {
 void bench(BenchArgs args) {
   const int all = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   Peaks peaks(args.model.threads > 0 ? args.model.threads : all);
-  if (args.model.context > 0) {  // of the session: the decoded tokens need room too
-    args.context = static_cast<int>(args.model.context);
+  if (args.context > 0)  // the decoded tokens need room too
     args.model.context +=
         static_cast<std::uint32_t>(std::max(args.prefill, args.decode * (args.repeat + 2)));
-  }
   Bench run(args, peaks);
   const BenchResult result = run.run();
   const Json report = bench_json(args, run, result, peaks);
@@ -40,8 +38,18 @@ void add_bench(CLI::App& app) {
   c->add_option("--repeat", args->repeat, "repetitions of each measurement; medians are shown")
       ->check(CLI::Range(1, 100));
   c->add_flag("--profile", args->profile, "a roofline table: bytes and time, part by part");
+  auto* tiers = c->add_flag("--tiers", args->tiers,
+                            "decode with memory for less and less of the KV state, as CSV; "
+                            "--context tokens before it (4096), --disk or a folder for the time");
+  c->add_option("--svg", args->svg, "write a chart of --tiers")->needs(tiers);
   c->add_flag("--json", args->json, "one JSON object on stdout");
-  c->callback([args] { bench(*args); });
+  c->callback([args] {
+    args->context = static_cast<int>(args->model.context);
+    if (args->tiers)
+      bench_tiers(*args);
+    else
+      bench(*args);
+  });
 }
 
 }  // namespace cli

@@ -1,4 +1,5 @@
-// v4infer bench: what is measured (bench_runs.cc) and how it is told (bench_report.cc).
+// v4infer bench: what is measured (bench_runs.cc) and how it is told (bench_report.cc); --tiers
+// is bench_tiers.cc.
 //
 // Every rate is a median of repetitions in one process, and what the machine can do
 // is measured between them: a shared machine's memory gives twice as much in one
@@ -6,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "common.h"
@@ -18,6 +20,8 @@ struct BenchArgs {
   int prefill = 128, decode = 32, sessions = 1, repeat = 3;
   int context = 0;  // tokens before the decoded ones; 0 = prefill
   bool json = false, profile = false;
+  bool tiers = false;  // bench_tiers() instead
+  std::string svg;     // of tiers: a chart
 };
 
 // The repetitions of one measurement: rates, and each as a share of the peak that was
@@ -70,6 +74,8 @@ class Bench {
   v4i_run_options run_;
   BenchResult out_;
 };
+
+void bench_tiers(const BenchArgs& args);  // CSV, or JSON
 
 Json bench_json(const BenchArgs& args, const Bench& bench, const BenchResult& result,
                 const Peaks& peaks);

@@ -92,7 +92,7 @@ class Chat {
     if (args_.json) {
       Json end{{"type", "end"}, {"finish", finish_name(answer.finish)}};
       end.update(speed_json(answer));
-      if (args_.stats) end.update(status_json(status_of(opened_, args_.model)));
+      if (args_.stats) end.update(status_json(status_of(opened_, args_.model, answer.hits)));
       return print_json(end);
     }
     print_text(reasoning ? "\x1b[0m\n" : "\n");
@@ -100,7 +100,7 @@ class Chat {
       std::fprintf(stderr, "[%s%s]\n", speed_text(answer).c_str(),
                    answer.finish == V4I_FINISH_CANCELLED ? ", stopped" : "");
     if (args_.stats)
-      std::fprintf(stderr, "[%s]\n", status_text(status_of(opened_, args_.model)).c_str());
+      std::fprintf(stderr, "[%s]\n", status_text(status_of(opened_, args_.model, answer.hits)).c_str());
   }
 
   void command(const std::string& line) {

@@ -109,6 +109,15 @@ Opened open_model(const ModelArgs& a) {
   return out;
 }
 
+Hits hits_between(const v4i_session_metrics& before, const v4i_session_metrics& now) {
+  const auto rate = [](std::uint64_t loads, std::uint64_t uses) {
+    return uses == 0 ? std::optional<double>()
+                     : 1 - static_cast<double>(loads) / static_cast<double>(uses);
+  };
+  return {rate(now.kv_row_loads - before.kv_row_loads, now.kv_rows - before.kv_rows),
+          rate(now.expert_loads - before.expert_loads, now.expert_uses - before.expert_uses)};
+}
+
 void add_sample_args(CLI::App& command, SampleArgs& a) {
   command.add_flag("--greedy", a.greedy, "always the most likely token");
   command.add_option("--temperature", a.options.temperature, "default 1");

@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -64,6 +65,13 @@ struct Opened {
 };
 Opened open_model(const ModelArgs& args);
 v4i_numerics numerics_of(const std::string& mode);
+
+// Of what was looked up between two looks at a session's metrics, the share that was in memory, 0
+// to 1; none where nothing was looked up.
+struct Hits {
+  std::optional<double> kv, expert;
+};
+Hits hits_between(const v4i_session_metrics& before, const v4i_session_metrics& now);
 
 // ---- how text is sampled
 struct SampleArgs {

@@ -60,15 +60,6 @@ std::uint64_t measure_memory(const Args& a) {
   return static_cast<std::uint64_t>(peaks.read_median());
 }
 
-template <class Call>
-void call(Call&& f) {
-  v4i_error* error = nullptr;
-  if (f(&error) == V4I_OK) return;
-  const std::string text = v4i_error_message(error);
-  v4i_error_free(error);
-  throw Failure(text);
-}
-
 v4i_model_plan plan_under(const Args& a, const v4infer::Engine& engine, std::uint64_t memory_rate,
                           bool tiered) {
   auto rates = v4infer::init<v4i_rates>();
@@ -78,14 +69,11 @@ v4i_model_plan plan_under(const Args& a, const v4infer::Engine& engine, std::uin
   v4i_numerics numerics = numerics_of(a.model.mode);
   numerics.next = reinterpret_cast<const v4i_ext*>(&rates);
   auto o = v4infer::init<v4i_model_options>();
-  o.path = a.model.path.c_str();
   o.next = reinterpret_cast<const v4i_ext*>(&numerics);
   o.context_hint = a.model.context;
   o.session_hint = a.sessions;
   o.tiered = tiered ? 1 : 0;
-  auto plan = v4infer::init<v4i_model_plan>();
-  call([&](v4i_error** e) { return v4i_model_plan_open(engine.get(), &o, &plan, e); });
-  return plan;
+  return take(v4infer::Model::plan(engine, a.model.path.c_str(), o));
 }
 
 // A cap under which it fits.  Experts keep more under a larger one, so its own plan is asked.
@@ -101,10 +89,7 @@ std::uint64_t ram_that_fits(const Args& a, std::uint64_t ram, bool tiered) {
 Planned make_plan(const Args& a) {
   const v4infer::Engine engine = engine_of(a, a.model.ram, a.disk);
   Planned p;
-  p.model = v4infer::init<v4i_model_info>();
-  call([&](v4i_error** e) {
-    return v4i_model_probe(engine.get(), a.model.path.c_str(), &p.model, e);
-  });
+  p.model = take(v4infer::Model::probe(engine, a.model.path.c_str()));
   p.machine_ram = machine_ram(engine);
   p.measured = a.memory_rate == 0;
   p.memory_rate = p.measured ? measure_memory(a) : a.memory_rate;

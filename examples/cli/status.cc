@@ -32,12 +32,13 @@ std::string percent(const char* name, double share) {
 
 }  // namespace
 
-Status status_of(const Opened& opened, const ModelArgs& args) {
+Status status_of(const Opened& opened, const ModelArgs& args, const Hits& hits) {
   const v4i_memory_stats m = take(opened.engine.memory());
   Status s;
   s.ram = m.host_weights + m.host_kv + m.host_scratch;
   if (args.ram != 0) s.ram_cap = args.ram;
   if (opened.disk) s.disk = m.disk_kv;
+  s.hits = hits;
   return s;
 }
 
@@ -50,8 +51,8 @@ std::string status_text(const Status& s) {
     const Unit disk = unit_of(*s.disk);
     text += " | disk " + number(*s.disk, disk) + " " + disk.name;
   }
-  if (s.kv_hits) text += percent("kv", *s.kv_hits);
-  if (s.expert_hits) text += percent("expert", *s.expert_hits);
+  if (s.hits.kv) text += percent("kv", *s.hits.kv);
+  if (s.hits.expert) text += percent("expert", *s.hits.expert);
   return text;
 }
 
@@ -59,8 +60,8 @@ Json status_json(const Status& s) {
   Json out{{"ram_bytes", s.ram}};
   if (s.ram_cap) out["ram_cap_bytes"] = *s.ram_cap;
   if (s.disk) out["disk_bytes"] = *s.disk;
-  if (s.kv_hits) out["kv_hits"] = *s.kv_hits;
-  if (s.expert_hits) out["expert_hits"] = *s.expert_hits;
+  if (s.hits.kv) out["kv_hits"] = *s.hits.kv;
+  if (s.hits.expert) out["expert_hits"] = *s.hits.expert;
   return out;
 }
 

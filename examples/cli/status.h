@@ -12,10 +12,10 @@ namespace cli {
 struct Status {
   std::uint64_t ram = 0;                       // used of the budget
   std::optional<std::uint64_t> ram_cap, disk;  // bytes
-  std::optional<double> kv_hits, expert_hits;  // 0 to 1
+  Hits hits;
 };
 
-Status status_of(const Opened& opened, const ModelArgs& args);
+Status status_of(const Opened& opened, const ModelArgs& args, const Hits& hits);
 // "ram 3.1/4.0 G | disk 12 G | kv hit 97% | expert hit 61%", without what is not known.
 std::string status_text(const Status& s);
 Json status_json(const Status& s);

@@ -1,4 +1,5 @@
 """Every command of v4infer but eval.  usage: commands_test.py V4INFER"""
+import csv
 import json
 import os
 import pty
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import xml.dom.minidom
 
 import cli
 
@@ -169,6 +171,24 @@ def test_bench(folder, command):
     assert b['weight_bytes_per_token'] < tensors
 
 
+def test_tiers(folder, command):
+    """bench --tiers: less and less memory, the same bits, and a prompt that is taken up from the disk"""
+    path = cli.tiny_model(folder, 1)
+    chart, disk = os.path.join(folder, 'tiers.svg'), os.path.join(folder, 'tiers')
+    base = ['bench', path, '--tiers', '--context', 2000, '--decode', 8]
+    table = list(csv.DictReader(command.out(*base, '--svg', chart, '--disk', disk).splitlines()))
+    assert [row['share'] for row in table] == ['100', '50', '25', '10'], table
+    for row in table[1:]:
+        assert row['same_bits'] == 'true' and int(row['reused_tokens']) > 1500, row
+        assert int(row['kv_ram_bytes']) < int(table[0]['kv_ram_bytes']), row
+        assert int(row['ram_bytes']) <= int(row['ram_cap_bytes']), row
+        assert 0 < float(row['kv_hit']) < 1 and int(row['read_bytes_per_token']) > 0, row
+    assert xml.dom.minidom.parse(chart).getElementsByTagName('rect').length == 8
+    rows = command.json(*base, '--json')['rows']
+    assert [r['same_bits'] for r in rows] == [True] * 4 and rows[0]['ram_cap_bytes'] == 0
+    command.refused('--tiers', 'bench', path, '--svg', chart, code=2)
+
+
 def test_profile(folder, command):
     """bench --profile: the parts add up to the total, and the total to what the caller waited"""
     path = cli.tiny_model(folder, 1)
@@ -229,12 +249,18 @@ def test_chat(folder, command):
     assert text_of(wrong[3:]) == text_of(answers[0])
 
 
+def tight_ram(command, path, tokens):
+    """--ram with a tenth of the KV rows of a session that need not be in memory"""
+    plan = command.json('plan', path, '--context', tokens, '--disk', '1G', '--memory-rate', '10G', '--json')
+    return plan['host_bytes_tiered'] + (plan['host_bytes'] - plan['host_bytes_tiered']) // 10
+
+
 def test_status(folder, command):
     """chat --stats: a status line after each answer, with what is known; the same in JSON"""
     path = cli.tiny_model(folder, 1)
     base = ['chat', path, '--greedy', '--max-tokens', 4, '--stats']
-    def lines(*args):
-        told = command.run(*base, *args, stdin='hello\nand you?\n').stderr.decode().splitlines()
+    def lines(*args, stdin='hello\nand you?\n'):
+        told = command.run(*base, *args, stdin=stdin).stderr.decode().splitlines()
         return [line for line in told if line.startswith('[ram ')]
     plain, full = lines(), lines('--ram', '1G', '--disk', os.path.join(folder, 'kv'))
     assert len(plain) == len(full) == 2, (plain, full)
@@ -242,6 +268,9 @@ def test_status(folder, command):
         assert re.fullmatch(r'\[ram [0-9.]+ M]', line), line
     for line in full:
         assert re.fullmatch(r'\[ram 0\.[0-9]/1\.0 G \| disk [0-9.]+ [KM]]', line), line
+    tight = lines('--ram', tight_ram(command, path, 2000), '--disk', os.path.join(folder, 'kv2'),
+                  stdin=PROMPT * 200 + '\nand you?\n')
+    assert len(tight) == 2 and re.search(r' \| kv hit [0-9]+%]$', tight[1]), tight
     end = turns(events(command.out(*base, '--json', '--ram', '1G', stdin='hello\n')))[0][-1]
     assert 0 < end['ram_bytes'] < end['ram_cap_bytes'] == 1 << 30 and 'disk_bytes' not in end
 
