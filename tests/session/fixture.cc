@@ -32,6 +32,8 @@ std::shared_ptr<Context> open(std::shared_ptr<Engine> engine, const Open& o) {
   options.context_hint = o.context;
   options.kv_store = o.kv_store;
   options.rows_per_block = o.rows_per_block;
+  if (o.expert_slots > 0) options.experts = experts::Placement::kCached;
+  options.expert_slots = o.expert_slots;
   return Context::open(std::move(engine), options);
 }
 

@@ -29,6 +29,7 @@ struct Open {
   std::string path{};  // instead of the tiny model `seed`
   std::shared_ptr<store::BlockStore> kv_store{};
   int rows_per_block = 64;
+  std::size_t expert_slots = 0;  // 0: experts are mapped
 };
 
 std::shared_ptr<Engine> make_engine(int threads = 1, const std::string& isa = "");

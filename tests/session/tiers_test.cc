@@ -98,7 +98,7 @@ TEST_CASE("memory for a part of the KV, and stores of every kind, give the same 
       {.forget = 1},
       {.damage = 4},
       {.forget = 1, .damage = 2, .fail = 2, .refuse = 2, .delay = 30}};
-  std::uint64_t row_misses = 0, row_hits = 0, evicted = 0, lost = 0, parts = 0;
+  std::uint64_t expert_misses = 0, row_misses = 0, row_hits = 0, evicted = 0, lost = 0, parts = 0;
   for (std::uint32_t run = 0; run < runs; ++run) {
     std::mt19937 random(run);
     const auto numerics = kBoth[random() % 2];
@@ -107,20 +107,26 @@ TEST_CASE("memory for a part of the KV, and stores of every kind, give the same 
     const auto store =
         std::make_shared<UnreliableStore>(run, all[random() % std::size(all)], reads_parts);
     const int batch = 8 << random() % 4;
+    const std::size_t slots[] = {0, 0, 1, 2, 5, 16};  // of 40 experts; none: they are mapped
+    const std::size_t expert_slots = slots[random() % std::size(slots)];
     const auto context = open({.numerics = numerics,
                                .batch = batch,
                                .context = 2048,
                                .kv_store = store,
-                               .rows_per_block = 4});
+                               .rows_per_block = 4,
+                               .expert_slots = expert_slots});
     const auto s = make_session(context, 5);
     Budget& budget = context->engine().budget();
     const Place place = kv_place(*context);
     const kv::Layout& layout = *context->layout();
     const std::uint64_t kv = layout.bytes(600) - layout.fixed_bytes;
     const std::uint64_t share = kv * (10 + random() % 30) / 100;
-    const std::uint64_t base = budget.used(place) + least(layout, batch) + share;
+    const experts::Stats before = context->experts().stats();
+    std::uint64_t base = budget.used(place) + least(layout, batch) + share;
+    if (place == Place::kHost && expert_slots > before.slots)
+      base += (expert_slots - before.slots) * before.slot_bytes;
     budget.change_cap(base, place);
-    CAPTURE(run, seed, static_cast<int>(numerics), share, kv, batch);
+    CAPTURE(run, seed, static_cast<int>(numerics), share, kv, batch, expert_slots);
     const Talk got = talk(*s, seed, [&](int forks) {
       budget.change_cap(base + static_cast<std::uint64_t>(forks) * layout.fixed_bytes, place);
     });
@@ -128,6 +134,7 @@ TEST_CASE("memory for a part of the KV, and stores of every kind, give the same 
     REQUIRE(budget.peak(place) <= budget.cap(place));
     const store::CacheStats stats = context->cache().stats();
     REQUIRE(stats.conflicts == 0);
+    expert_misses += context->experts().stats().misses;
     row_misses += stats.row_misses;
     row_hits += stats.row_hits;
     evicted += stats.evicted;
@@ -136,9 +143,10 @@ TEST_CASE("memory for a part of the KV, and stores of every kind, give the same 
   }
   WARN(evicted << " blocks left memory, " << lost << " were lost; of the rows asked for "
                << row_hits << " were there, " << row_misses << " came, " << parts
-               << " reads of pages");
+               << " reads of pages; " << expert_misses << " experts were read");
   CHECK(evicted > 50 * runs);
   CHECK(lost > 0);
+  CHECK(expert_misses > 50 * runs);
   CHECK(row_misses > 50 * runs);
   CHECK(row_hits > 50 * runs);
   CHECK(parts > runs);

@@ -186,6 +186,8 @@ typedef struct v4i_device_info {
   uint64_t memory_free;
 } v4i_device_info;
 
+/* Bytes that are claimed.  Of a workspace pages become resident when they are first used, so
+ * the process may occupy less. */
 typedef struct v4i_memory_stats {
   uint32_t struct_size;
   uint32_t reserved0;
