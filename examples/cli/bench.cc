@@ -45,6 +45,8 @@ void add_bench(CLI::App& app) {
   c->add_flag("--json", args->json, "one JSON object on stdout");
   c->callback([args] {
     args->context = static_cast<int>(args->model.context);
+    if (args->tiers && args->model.ram != 0)
+      throw CLI::ValidationError("--tiers", "chooses --ram itself");
     if (args->tiers)
       bench_tiers(*args);
     else

@@ -74,7 +74,10 @@ v4i_model_plan plan_of(const ModelArgs& args, bool tiered) {
   options.next = reinterpret_cast<const v4i_ext*>(&numerics);
   options.context_hint = args.context;
   options.tiered = tiered ? 1 : 0;
-  const v4infer::Engine engine = take(v4infer::Engine::create());
+  v4i_engine_options engine_options = v4infer::Engine::options();
+  engine_options.thread_count = args.threads;
+  engine_options.force_isa = args.isa.empty() ? nullptr : args.isa.c_str();
+  const v4infer::Engine engine = take(v4infer::Engine::create(engine_options));
   return take(v4infer::Model::plan(engine, args.path.c_str(), options));
 }
 

@@ -29,6 +29,13 @@ struct Planned {
 
 std::string size(std::uint64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
 
+// As --ram and --disk take it, rounded up.
+std::string option_size(std::uint64_t bytes) {
+  constexpr std::uint64_t kKib = 1024, kMib = kKib * kKib;
+  if (bytes >= 64 * kMib) return std::to_string((bytes + kMib - 1) / kMib) + "M";
+  return std::to_string((bytes + kKib - 1) / kKib) + "K";
+}
+
 std::string row(const char* what, std::uint64_t bytes, const std::string& where) {
   char text[512];
   std::snprintf(text, sizeof text, "  %-32s %12s  %s\n", what, size(bytes).c_str(), where.c_str());
@@ -90,6 +97,9 @@ Planned make_plan(const Args& a) {
   const v4infer::Engine engine = engine_of(a, a.model.ram, a.disk);
   Planned p;
   p.model = take(v4infer::Model::probe(engine, a.model.path.c_str()));
+  if (a.model.context > p.model.context_max)
+    throw Failure("--context " + std::to_string(a.model.context) + ": the model's most is " +
+                  std::to_string(p.model.context_max));
   p.machine_ram = machine_ram(engine);
   p.measured = a.memory_rate == 0;
   p.memory_rate = p.measured ? measure_memory(a) : a.memory_rate;
@@ -160,14 +170,14 @@ std::vector<std::string> help_texts(const Args& a, const Planned& planned) {
   const v4i_model_plan& p = planned.plan;
   std::vector<std::string> out;
   const bool disk_full = a.disk != 0 && p.kv_disk_bytes > a.disk && !kv_in_memory(a, p);
-  if (p.fits == 0 && disk_full) out.push_back("--disk " + size(p.kv_disk_bytes));
+  if (p.fits == 0 && disk_full) out.push_back("--disk " + option_size(p.kv_disk_bytes));
   if (p.fits == 0 && a.disk == 0 && p.host_bytes_tiered <= a.model.ram)
-    out.push_back("--disk " + size(p.kv_disk_bytes) + ", for KV rows");
+    out.push_back("--disk " + option_size(p.kv_disk_bytes) + ", for KV rows");
   if (p.fits == 0 && p.host_bytes_tiered > a.model.ram)
-    out.push_back("--ram " + size(ram_that_fits(a, p.host_bytes_tiered, true)) +
-                  " or more, with --disk " + size(p.kv_disk_bytes));
+    out.push_back("--ram " + option_size(ram_that_fits(a, p.host_bytes_tiered, true)) +
+                  " or more, with --disk " + option_size(p.kv_disk_bytes));
   if (p.fits == 0) {
-    out.push_back("--ram " + size(ram_that_fits(a, p.host_bytes, false)) +
+    out.push_back("--ram " + option_size(ram_that_fits(a, p.host_bytes, false)) +
                   " or more, without a disk");
     const std::uint32_t most = a.disk != 0 ? p.context_fitting_tiered : p.context_fitting;
     if (most > 0) out.push_back("--context " + std::to_string(most) + " or less");

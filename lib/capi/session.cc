@@ -31,13 +31,14 @@ session::Tiers tiers_of(const v4i_session_options& o, const EngineState& engine)
   return tiers;
 }
 
-// The heat of experts is kept beside the KV blocks of the first disk tier.
-void keep_heat(const v4i_session_options* given, session::Context& context) {
+// The heat of experts is kept beside the KV blocks of the first disk tier.  No call fails for it.
+void keep_heat(const v4i_session_options* given, session::Context& context) noexcept try {
   const v4i_session_options o = read_optional(given, "v4i_session_options");
   for (std::size_t i = 0; i < o.tier_count; ++i) {
     if (o.tiers[i]->folder.empty()) continue;
     return context.keep_heat_in(o.tiers[i]->folder);
   }
+} catch (...) {
 }
 
 session::SessionOptions read_session_options(const v4i_session_options* given,

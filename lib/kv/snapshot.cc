@@ -77,7 +77,8 @@ void State::remember() {
         to += static_cast<std::size_t>(n) * tables_[t].row_bytes();
       });
     if (!whole) return;
-    snapshots_.push_back({length_, cache_->seal(snapshot_key(length_), std::move(slot))});
+    snapshots_.push_back({length_, cache_->seal(snapshot_key(length_), std::move(slot)),
+                          length_ == prompt_end_});
   } catch (const Error&) {
     return;
   } catch (const std::bad_alloc&) {
@@ -95,7 +96,7 @@ void State::thin_snapshots() {
     const std::int64_t span = s.length / snapshot_every_;
     const bool keep = span != last_span || s.length == latest;
     last_span = span;
-    if (!keep) cache_->discard(s.block);
+    if (!keep && !s.prompt_end) cache_->discard(s.block);
     return !keep;
   });
 }
@@ -202,7 +203,7 @@ bool State::take_up_at(std::int64_t length, const CancelFlag* cancel) {
     if (!tables_[t].reserve(open_row(t, length), rows(t, length), *cache_)) return false;
   if (!cache_->view(snapshot, cancel, [&](const std::byte* from) { take_over(length, from); }))
     return false;
-  snapshots_.push_back({length, snapshot});
+  snapshots_.push_back({length, snapshot, true});
   return true;
 }
 

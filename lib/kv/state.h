@@ -124,6 +124,7 @@ class State {
   struct Snapshot {
     std::int64_t length = 0;
     store::BlockRef block;
+    bool prompt_end = false;  // stays in the store below for others when it is wanted no more here
   };
   State(std::shared_ptr<const Layout> layout, store::BlockCache& cache, Prefix prefix);
   static std::size_t table_index(int layer, RowKind kind) {

@@ -133,6 +133,10 @@ std::uint64_t random_name() {
 }
 
 void make_folder(const std::string& folder) {
+  const std::size_t end = folder.find_last_not_of('/');
+  const std::size_t slash = end == std::string::npos ? end : folder.rfind('/', end);
+  const bool nested = slash != std::string::npos && slash > 0;
+  if (nested && !is_directory(folder.substr(0, slash))) make_folder(folder.substr(0, slash));
   if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST)
     fail(Code::kIo, "{}: cannot make the folder of a disk tier: {}", folder, reason(errno));
   if (!is_directory(folder))

@@ -55,7 +55,7 @@ struct ReadFile {
 std::string segment_path(const std::string& folder, std::uint64_t name);
 std::vector<std::uint64_t> list_segments(const std::string& folder);  // names, sorted
 std::uint64_t random_name();
-// Made with mode 0700 where it is not there, the last of its path only.  Error(kIo).
+// Made with mode 0700 where it is not there, and those above it.  Error(kIo).
 void make_folder(const std::string& folder);
 
 // The lock file of a folder.  Everybody who may change something holds its second byte, shared,

@@ -47,7 +47,11 @@ void DiskFolder::open(Budget& budget) {
   index_ = std::make_unique<DiskIndex>(options_.folder, options_.read_only);
   segments_ =
       std::make_unique<DiskSegments>(options_.folder, options_.capacity, budget, *index_, *files_);
-  if (!options_.read_only) segments_->clean();
+  if (!options_.read_only) try {
+      segments_->clean();
+    } catch (const Error& e) {
+      if (e.code() != Code::kNoMemory) throw;  // the disk is full: what lies there can be read
+    }
   index_->wait_for_others(kPatienceMs);
 }
 

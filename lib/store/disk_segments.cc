@@ -27,6 +27,12 @@ std::uint64_t segment_bytes(std::uint64_t capacity) {
   return std::clamp(capacity / 64 / kDiskPage * kDiskPage, kDiskPage, kMostBytes);
 }
 
+// Of a capacity, 0 for none, and the cap of a budget.
+std::uint64_t least_of(std::uint64_t capacity, std::uint64_t cap) {
+  if (cap == Budget::kNoCap) return capacity;
+  return capacity == 0 ? cap : std::min(capacity, cap);
+}
+
 [[noreturn]] void refuse(const std::string& path, const char* what, int error) {
   const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
   fail(full ? Code::kNoMemory : Code::kIo, "{}: cannot {} a segment: {}", path, what,
@@ -39,7 +45,7 @@ DiskSegments::DiskSegments(std::string folder, std::uint64_t capacity, Budget& b
                            DiskIndex& index, DiskFiles& files)
     : folder_(std::move(folder)),
       capacity_(capacity == 0 ? ~std::uint64_t{0} : capacity),
-      segment_bytes_(segment_bytes(capacity)),
+      segment_bytes_(segment_bytes(least_of(capacity, budget.cap(Place::kDisk)))),
       budget_(budget),
       index_(index),
       files_(files) {
