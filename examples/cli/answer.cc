@@ -37,6 +37,7 @@ Answer write_answer(v4infer::Session& session, const SampleArgs& args, bool bar,
   auto run = v4infer::init<v4i_run_options>();
   run.cancel = running.token();
   if (bar) run.progress = draw_bar;
+  run.max_tokens_per_step = args.drafts ? 2 : 1;
   std::vector<const char*> stop;
   for (const std::string& s : args.stop) stop.push_back(s.c_str());
   auto options = v4infer::init<v4i_generate_options>();
@@ -60,6 +61,8 @@ Answer write_answer(v4infer::Session& session, const SampleArgs& args, bool bar,
   else
     check(result.error());
   const v4i_session_metrics after = take(session.metrics());
+  out.drafted = after.drafted - before.drafted;
+  out.accepted = after.accepted - before.accepted;
   out.hits = hits_between(before, after);
   out.prefilled = after.prefill_tokens - before.prefill_tokens;
   out.prefill_tokens_per_s = rate(out.prefilled, after.prefill_ns - before.prefill_ns);
@@ -73,14 +76,18 @@ std::string speed_text(const Answer& a) {
   std::snprintf(text, sizeof text, "%llu tokens, %.1f tokens/s; prompt %llu tokens, %.1f tokens/s",
                 static_cast<unsigned long long>(a.tokens), a.decode_tokens_per_s,
                 static_cast<unsigned long long>(a.prefilled), a.prefill_tokens_per_s);
-  return text;
+  if (a.drafted == 0) return text;
+  return text + std::string("; ") + std::to_string(a.accepted) + " of " +
+         std::to_string(a.drafted) + " guesses right";
 }
 
 Json speed_json(const Answer& a) {
   return Json{{"tokens", a.tokens},
               {"prompt_tokens", a.prefilled},
               {"decode_tokens_per_s", a.decode_tokens_per_s},
-              {"prefill_tokens_per_s", a.prefill_tokens_per_s}};
+              {"prefill_tokens_per_s", a.prefill_tokens_per_s},
+              {"drafted", a.drafted},
+              {"accepted", a.accepted}};
 }
 
 }  // namespace cli

@@ -16,6 +16,7 @@ struct Answer {
   double prefill_tokens_per_s = 0, decode_tokens_per_s = 0;
   std::uint64_t prefilled = 0;
   Hits hits;
+  std::uint64_t drafted = 0, accepted = 0;
 };
 
 // `on_step` gets every piece of text as it comes.  `bar`: a progress bar on stderr

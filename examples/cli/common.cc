@@ -39,7 +39,10 @@ void add_model_args(CLI::App& command, ModelArgs& a) {
 void add_disk_arg(CLI::App& command, ModelArgs& a) {
   command.add_option("--disk", a.disk,
                      "FOLDER[:BYTES]: keep KV state there too, e.g. cache:100G; it may then leave "
-                     "memory, and serves later runs");
+                     "memory, and serves later runs")
+      ->check([](const std::string& text) {
+        return text.empty() || text[0] == ':' ? std::string("names no folder") : std::string();
+      });
 }
 
 namespace {
@@ -130,6 +133,8 @@ void add_sample_args(CLI::App& command, SampleArgs& a) {
   command
       .add_option("--max-tokens", a.max_tokens, "end after this many; 0 = when the context is full")
       ->check(CLI::NonNegativeNumber);
+  command.add_flag("--drafts", a.drafts,
+                   "let the model's MTP block guess tokens, where that is faster; the same text");
   command.add_option("--stop", a.stop, "end before this text; may be given several times");
 }
 

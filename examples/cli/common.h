@@ -79,6 +79,7 @@ struct SampleArgs {
   bool greedy = false;
   std::uint64_t seed = 0;
   int max_tokens = 0;
+  bool drafts = false;
   std::vector<std::string> stop;
 };
 void add_sample_args(CLI::App& command, SampleArgs& args);

@@ -29,6 +29,7 @@ Run read_run_options(const v4i_run_options* o, EngineState& engine) {
   run.options.progress =
       progress_of(given.progress, given.progress_user, V4I_PHASE_PREFILL, engine);
   run.options.chunk_tokens = given.chunk_tokens;
+  run.options.max_tokens = std::max(given.max_tokens_per_step, 1);
   return run;
 }
 

@@ -65,8 +65,6 @@ struct SessionState {
   std::shared_ptr<ModelState> model;
   std::unique_ptr<session::Session> session;
   InUse in_use;
-  std::int32_t step_token = -1;  // backs v4i_step.tokens
-  std::uint32_t step_tokens = 0;
 };
 
 // An exclusive call on a session: throws kBusy when another is running.

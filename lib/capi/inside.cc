@@ -17,6 +17,8 @@ v4i_session_metrics metrics_of(const session::Session& s) {
   out.prefill_ns = m.prefill_ns;
   out.decode_ns = m.decode_ns;
   out.first_token_ns = m.first_token_ns;
+  out.drafted = m.drafted;
+  out.accepted = m.accepted;
   out.expert_loads = m.lookups.expert_loads;
   out.expert_load_bytes = m.lookups.expert_load_bytes;
   out.kv_wait_ns = m.lookups.kv_wait_ns;

@@ -8,23 +8,24 @@
 
 namespace v4i::capi {
 
-v4i_step step_struct(const session::Step& step, SessionState& state) {
-  state.step_token = step.token;
+v4i_step step_struct(const session::Step& step) {
   auto out = zeroed<v4i_step>();
   out.struct_size = sizeof out;
   out.finish = static_cast<std::int32_t>(step.finish);
-  out.tokens = &state.step_token;
-  out.token_count = step.token >= 0 ? 1 : 0;
+  out.tokens = step.tokens.data();
+  out.token_count = step.tokens.size();
   out.text = step.text.data();
   out.text_len = step.text.size();
   out.logprob = step.logprob;
+  out.drafted = step.drafted;
+  out.accepted = step.accepted;
   return out;
 }
 
 namespace {
 
 session::GenerateOptions read_generate_options(const v4i_generate_options& o, v4i_session* s,
-                                               SessionState& state, Gate& gate) {
+                                               Gate& gate) {
   if (o.max_tokens < 0)
     fail(Code::kInvalid, "v4i_generate_options.max_tokens is {}, allowed is 0 and above",
          o.max_tokens);
@@ -37,8 +38,8 @@ session::GenerateOptions read_generate_options(const v4i_generate_options& o, v4
     out.stop.emplace_back(text);
   }
   if (o.on_step != nullptr)
-    out.on_step = [o, s, &state, &gate](const session::Step& step) {
-      const v4i_step value = step_struct(step, state);
+    out.on_step = [o, s, &gate](const session::Step& step) {
+      const v4i_step value = step_struct(step);
       bool stop = false;
       gate.require([&] { stop = o.on_step(s, &value, o.on_step_user) != 0; });
       return stop;
@@ -68,7 +69,7 @@ v4i_status v4i_session_step(v4i_session* s, const v4i_run_options* o, v4i_step* 
     SessionCall call(s);
     const std::size_t theirs = checked_size(out, "v4i_step");
     const Run run = read_run_options(o, call.engine());
-    fill_struct(step_struct(call->step(run.options), call.state()), out, theirs);
+    fill_struct(step_struct(call->step(run.options)), out, theirs);
   });
 }
 
@@ -78,7 +79,7 @@ v4i_status v4i_session_generate(v4i_session* s, const v4i_generate_options* o, v
     SessionCall call(s);
     const auto given = read_optional(o, "v4i_generate_options");
     const Run run = read_run_options(given.run, call.engine());
-    const auto options = read_generate_options(given, s, call.state(), call.engine().gate);
+    const auto options = read_generate_options(given, s, call.engine().gate);
     auto buffer = std::make_unique<v4i_buffer>();
     session::Finish end = session::Finish::kNone;
     buffer->bytes = call->generate(options, run.options, &end);

@@ -7,7 +7,7 @@
 
 namespace v4i::capi {
 
-// Pointers in the result lie in `state` and its session, until the next call on it.
-v4i_step step_struct(const session::Step& step, SessionState& state);
+// Pointers in the result lie in the session, until the next call on it.
+v4i_step step_struct(const session::Step& step);
 
 }  // namespace v4i::capi

@@ -66,7 +66,7 @@ void step_batch(v4i_session* const* s, std::size_t n, const v4i_run_options* o, 
     const std::size_t i = batch.place[k];
     status[i] = static_cast<v4i_status>(codes[k]);
     if (codes[k] == Code::kOk)
-      fill_struct(step_struct(steps[k], batch.calls[k]->state()), element(out, stride, i), stride);
+      fill_struct(step_struct(steps[k]), element(out, stride, i), stride);
   }
 }
 

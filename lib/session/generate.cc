@@ -1,4 +1,6 @@
 // Session::generate: a loop over step() that watches for stop strings and limits.
+#include <algorithm>
+
 #include "lib/base/error.h"
 #include "lib/session/session.h"
 #include "lib/session/stop_filter.h"
@@ -16,8 +18,9 @@ std::string Session::generate(const GenerateOptions& options, const RunOptions& 
 
   std::string text, piece;
   Finish end = Finish::kNone;
-  for (std::int64_t n = 1; end == Finish::kNone; ++n) {
-    Step s = step(run);
+  std::int64_t n = 0;
+  const OnToken on_token = [&](Step s) {
+    ++n;
     piece = filter.push(s.text);
     if (filter.matched())
       end = Finish::kStop;
@@ -30,6 +33,12 @@ std::string Session::generate(const GenerateOptions& options, const RunOptions& 
     s.text = piece;
     s.finish = end;
     if (options.on_step && options.on_step(s) && end == Finish::kNone) end = Finish::kCancelled;
+    return end != Finish::kNone;
+  };
+  while (end == Finish::kNone) {
+    const std::int64_t most = run.max_tokens;
+    step_some(run, options.max_tokens == 0 ? most : std::min(most, options.max_tokens - n),
+              on_token);
   }
   // An EOS behind a stop string's last character still ends the timeline.
   if (finish_ != Finish::kEos) finish_ = end;

@@ -7,16 +7,15 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/session/looking.h"
 #include "lib/session/session.h"
 
 namespace v4i::session {
 
-namespace {
-
 // Times that rows were lost in one call.  A store that loses what it has just confirmed could go
 // on for ever; so after two losses the blocks of the call's sessions leave memory after all others,
 // until it is over, and where they do not fit there is an end.
-class Losses {
+class Session::Losses {
  public:
   Losses() = default;
   ~Losses() {
@@ -29,19 +28,29 @@ class Losses {
     constexpr int kMost = 100;
     if (++count_ > kMost)
       fail(Code::kIo, "the KV stores of this session have lost rows {} times in one call", kMost);
-    if (count_ != 2) return;
+    if (count_ < 2) return;
     for (kv::State* s : states) {
+      if (std::find(kept_.begin(), kept_.end(), s) != kept_.end()) continue;
       s->keep_blocks(1);
       kept_.push_back(s);
     }
+  }
+  // Of a session of `length` tokens.
+  void replayed(std::int64_t tokens, std::int64_t length) {
+    constexpr std::int64_t kTimes = 3, kAnyway = 8192;
+    replayed_ += tokens;
+    if (replayed_ <= kTimes * length + kAnyway) return;
+    fail(Code::kIo,
+         "the KV stores of this session lose rows faster than they are computed: {} tokens were "
+         "computed again in one call, for a session of {}; it needs more memory or a larger store",
+         replayed_, length);
   }
 
  private:
   std::vector<kv::State*> kept_;
   int count_ = 0;
+  std::int64_t replayed_ = 0;
 };
-
-}  // namespace
 
 int Session::chunk_size(const RunOptions& options) const {
   if (options.chunk_tokens < 0)
@@ -74,27 +83,6 @@ Lookups Session::looked_up() const {
   return out;
 }
 
-class Session::Looking {
- public:
-  explicit Looking(std::span<Session* const> sessions) : sessions_(sessions) {
-    for (Session* s : sessions_) s->before_ = s->looked_up();
-  }
-  ~Looking() {
-    for (Session* s : sessions_) {
-      const Lookups now = s->looked_up();
-      for (auto field : {&Lookups::kv_rows, &Lookups::kv_row_loads, &Lookups::kv_wait_ns,
-                         &Lookups::expert_uses, &Lookups::expert_loads,
-                         &Lookups::expert_load_bytes})
-        s->metrics_.lookups.*field += now.*field - s->before_.*field;
-    }
-  }
-  Looking(const Looking&) = delete;
-  Looking& operator=(const Looking&) = delete;
-
- private:
-  std::span<Session* const> sessions_;
-};
-
 void Session::run(std::span<Session* const> sessions, std::span<const forward::Item> items,
                   const CancelFlag* cancel, forward::Profile* profile) {
   Context& context = sessions[0]->context();
@@ -110,13 +98,12 @@ void Session::run(std::span<Session* const> sessions, std::span<const forward::I
         for (Session* s : sessions) states.push_back(&s->state_);
       losses.add(states);
     }
-    for (Session* s : sessions) s->replay(cancel);
+    for (Session* s : sessions) s->replay(cancel, losses);
   }
 }
 
-void Session::replay(const CancelFlag* cancel) {
+void Session::replay(const CancelFlag* cancel, Losses& losses) {
   const std::int64_t end = position();
-  Losses losses;
   const auto go_back = [&] {
     const std::int64_t usable = state_.usable_length();
     if (usable < position()) state_.rewind(state_.rewind_target(usable));
@@ -131,6 +118,7 @@ void Session::replay(const CancelFlag* cancel) {
       const Looking looking({&self, 1});
       context_->forward().run({&it, 1}, cancel);
       metrics_.replayed_tokens += static_cast<std::uint64_t>(n);
+      losses.replayed(n, end);
     } catch (const kv::LostRows&) {
       losses.add(std::array{&state_});
       go_back();
@@ -149,7 +137,7 @@ void Session::make_whole() {
       ++l;
     } catch (const kv::LostRows&) {
       losses.add(std::array{&state_});
-      replay(nullptr);
+      replay(nullptr, losses);
       l = 0;
     }
   }
@@ -212,21 +200,29 @@ void Session::check_can_step() const {
     fail(Code::kContextFull, "the context of {} tokens is full", options_.context_size);
 }
 
-Step Session::step(const RunOptions& options) {
+Step Session::step(const RunOptions& options) { return step_some(options, options.max_tokens, {}); }
+
+Step Session::step_some(const RunOptions& options, std::int64_t most, const OnToken& on_token) {
   check_can_step();
   open_turn();
   const bool decode = pending() == 1;
+  if (decode && make_draft(most)) return step_drafted(options, on_token);
   compute_pending(decode, options);
   const auto start = Clock::now();
   const Step s = sample_next();
   if (decode) metrics_.decode_ns += static_cast<std::uint64_t>((Clock::now() - start).count());
+  if (on_token) on_token(s);
   return s;
 }
 
-// Everything that can fail comes before the first change.
 Step Session::sample_next() {
   V4I_CHECK(pending() == 0);
-  const auto choice = sampler_->sample(logits(), tokens_, options_.seed,
+  return draw(logits());
+}
+
+// Everything that can fail comes before the first change.
+Step Session::draw(std::span<const float> logits) {
+  const auto choice = sampler_->sample(logits, tokens_, options_.seed,
                                        static_cast<std::uint64_t>(size()), &scratch_);
   const bool eos = choice.token == context_->model().config().eos;
   std::string_view bytes;
@@ -247,7 +243,7 @@ Step Session::sample_next() {
     if (turn_start_)
       metrics_.first_token_ns = static_cast<std::uint64_t>((Clock::now() - *turn_start_).count());
   }
-  return {finish_, choice.token, text_, choice.logprob};
+  return {finish_, choice.token, text_, choice.logprob, std::span(tokens_).last(1)};
 }
 
 void Session::eval(std::span<const std::int32_t> tokens, float* logits, const RunOptions& options) {

@@ -29,6 +29,7 @@
 #include "lib/kv/state.h"
 #include "lib/sampling/sampler.h"
 #include "lib/session/context.h"
+#include "lib/session/draft.h"
 #include "lib/tokenizer/utf8.h"
 
 namespace v4i::session {
@@ -54,13 +55,19 @@ struct RunOptions {
   const CancelFlag* cancel = nullptr;
   Progress progress;
   int chunk_tokens = 0;  // 0, or above it, = the context's batch size
+  // Of a step(), and of what generate() computes together: 2 and more allow drafts (draft.h), which
+  // need memory of the Budget and a model with an MTP block; without either there are none.  Not of
+  // step_many().
+  int max_tokens = 1;
 };
 
 struct Step {  // valid until the next call on the session
   Finish finish = Finish::kNone;
-  std::int32_t token = -1;
+  std::int32_t token = -1;  // the last of them
   std::string_view text;  // complete UTF-8 only; empty without a tokenizer and for EOS
-  float logprob = 0;
+  float logprob = 0;      // of the last token
+  std::span<const std::int32_t> tokens{};
+  std::uint32_t drafted = 0, accepted = 0;  // tokens that were guessed, those that were right
 };
 
 struct GenerateOptions {
@@ -69,7 +76,7 @@ struct GenerateOptions {
   std::vector<std::string> stop;
   // Step::text is held back while it may be the beginning of a stop string; the
   // texts of all steps make up what generate() returns.
-  std::function<bool(const Step&)> on_step;  // true stops, with Finish::kCancelled
+  std::function<bool(const Step&)> on_step;  // of each token; true stops, with Finish::kCancelled
 };
 
 // What a session's runs looked up; a batch of several sessions counts whole in each.
@@ -92,6 +99,7 @@ struct Metrics {
   // Tokens whose KV rows another session or process had left, and tokens computed a second time
   // because a store had lost theirs.  Neither is in the counts above.
   std::uint64_t taken_up_tokens = 0, replayed_tokens = 0;
+  std::uint64_t drafted = 0, accepted = 0;
   Lookups lookups;
 };
 
@@ -102,7 +110,7 @@ class Session {
 
   Context& context() { return *context_; }
   std::span<const std::int32_t> tokens() const { return tokens_; }
-  std::int64_t position() const { return state_.length(); }
+  std::int64_t position() const { return state_.length() - ahead_; }
   std::int64_t pending() const { return size() - position(); }
   std::int64_t context_size() const { return options_.context_size; }
   Finish finish() const { return finish_; }
@@ -182,7 +190,8 @@ class Session {
   void take_up(const CancelFlag* cancel);
   // Computes the rows again that a store has lost, and all behind them.  Error: position() is less
   // than before, the tokens are pending.
-  void replay(const CancelFlag* cancel);
+  class Losses;  // of one call
+  void replay(const CancelFlag* cancel, Losses& losses);
   void make_whole();  // waits until every row is there or computed again
   // One run for shares of sessions of one context, with replays where rows are lost.
   static void run(std::span<Session* const> sessions, std::span<const forward::Item> items,
@@ -190,7 +199,16 @@ class Session {
   class Looking;     // adds what a run looks up to its sessions' metrics
   Lookups looked_up() const;  // by everybody, so far: under the compute lock
   void open_turn();  // the clock of first_token_ns
-  Step sample_next();
+  // Hears of every sampled token; true: no more are wanted.
+  using OnToken = std::function<bool(const Step&)>;
+  Step step_some(const RunOptions& options, std::int64_t most, const OnToken& on_token);
+  Step sample_next();                          // nothing is pending
+  Step draw(std::span<const float> logits);    // the next token
+  // ---- drafted.cc
+  bool make_draft(std::int64_t most);  // false: there can be none
+  Step step_drafted(const RunOptions& options, const OnToken& on_token);
+  std::optional<std::int32_t> guess(const CancelFlag* cancel);
+  void keep_logits(std::span<const float> logits);  // as those of position()
 
   std::shared_ptr<Context> context_;
   std::shared_ptr<store::BlockCache> cache_;
@@ -206,6 +224,9 @@ class Session {
   Metrics metrics_;
   Lookups before_;  // looked_up() when its run began
   forward::Profile profile_;
+  std::unique_ptr<Draft> draft_;  // from the first step that may have drafts
+  std::string drafted_text_;      // of two tokens
+  std::int64_t ahead_ = 0;        // of state_: a guess that is not yet known to be right
   bool awaiting_first_ = true;  // no token sampled since the last append
   std::optional<Clock::time_point> turn_start_;
   // The text of sampled tokens since the last appended one: a character may span

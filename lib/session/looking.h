@@ -1,0 +1,32 @@
+// Session::Looking: adds what a run looks up to its sessions' metrics.  Private to lib/session.
+#pragma once
+
+#include <span>
+
+#include "lib/session/session.h"
+
+namespace v4i::session {
+
+// Under the compute lock.
+class Session::Looking {
+ public:
+  explicit Looking(std::span<Session* const> sessions) : sessions_(sessions) {
+    for (Session* s : sessions_) s->before_ = s->looked_up();
+  }
+  ~Looking() {
+    for (Session* s : sessions_) {
+      const Lookups now = s->looked_up();
+      for (auto field : {&Lookups::kv_rows, &Lookups::kv_row_loads, &Lookups::kv_wait_ns,
+                         &Lookups::expert_uses, &Lookups::expert_loads,
+                         &Lookups::expert_load_bytes})
+        s->metrics_.lookups.*field += now.*field - s->before_.*field;
+    }
+  }
+  Looking(const Looking&) = delete;
+  Looking& operator=(const Looking&) = delete;
+
+ private:
+  std::span<Session* const> sessions_;
+};
+
+}  // namespace v4i::session
