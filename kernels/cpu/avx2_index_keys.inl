@@ -20,8 +20,9 @@ Keys place_keys(const IndexArgs& a, int padded) {
 
 inline void store_ints(void* p, __m256i v) { _mm256_store_si256(static_cast<__m256i*>(p), v); }
 
-// Scales of 8 keys, n of them real.  False: too far apart, or outside of plain_scale.
-bool read_scales(const std::uint8_t* key, std::int64_t stride, int n, int dim, int lane,
+// Scales of 8 keys, n of them real.  A bit for each whose scales are too far apart, or outside of
+// plain_scale.
+unsigned read_scales(const std::uint8_t* key, std::int64_t stride, int n, int dim, int lane,
                  const Keys& k) {
   const int blocks = dim / 32;
   __m256i code[kMaxBlocks];
@@ -46,7 +47,7 @@ bool read_scales(const std::uint8_t* key, std::int64_t stride, int n, int dim, i
   const __m256i extreme = _mm256_or_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(27), low),
                                           _mm256_cmpgt_epi32(high, _mm256_set1_epi32(227)));
   const __m256i bad = _mm256_or_si256(spread, extreme);
-  return _mm256_testz_si256(bad, bad) != 0;
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(bad)));
 }
 
 // r[i][j] <-> r[j][i]

@@ -13,19 +13,18 @@ struct Query {
   float* weight;         // [heads] weight * scale / 4
 };
 
-// 2^e as far as float32 has it: 0 below.
-inline float power_or_zero(int e) { return e < -126 ? 0.0f : power_of_two(e < 127 ? e : 127); }
-
-inline __m256 magnitude(const float* x) {
-  return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_loadu_ps(x));
-}
-
+// The largest magnitude; as bits, among which NaN is larger than all numbers.
 inline float largest(const float* x, int n) {
-  __m256 m = magnitude(x);
-  for (int c = 8; c < n; c += 8) m = _mm256_max_ps(magnitude(x + c), m);
-  const __m128 q = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
-  const __m128 d = _mm_max_ps(q, _mm_movehl_ps(q, q));
-  return _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)));
+  const auto magnitude = [x](int c) {
+    return _mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + c)),
+                            _mm256_set1_epi32(0x7fffffff));
+  };
+  __m256i m = magnitude(0);
+  for (int c = 8; c < n; c += 8) m = _mm256_max_epi32(m, magnitude(c));
+  __m128i q = _mm_max_epi32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
+  q = _mm_max_epi32(q, _mm_unpackhi_epi64(q, q));
+  q = _mm_max_epi32(q, _mm_srli_epi64(q, 32));
+  return from_bits(static_cast<std::uint32_t>(_mm_cvtsi128_si32(q)));
 }
 
 // 32 channels times `factor`, which makes them integers of a signed byte: 8 steps.  The sums of
@@ -50,16 +49,17 @@ void write_block(const float* x, float factor, std::uint32_t* out, std::uint32_t
   *base = static_cast<std::uint32_t>(_mm_cvtsi128_si32(_mm_sub_epi16(_mm_setzero_si128(), sum)));
 }
 
-// False: its blocks are too unlike each other, or not finite.
+// False: its blocks are too unlike each other, or it is so small, or large, or no number, that
+// integers and a weight would not do.
 bool write_head(const float* x, float w, int dim, int h, const Query& q) {
   const int blocks = dim / 32, steps = dim / 4;
   int low = 1000, high = -1000;
   bool empty[kMaxBlocks];
   for (int b = 0; b < blocks; ++b) {
     const float top = largest(x + 32 * b, 32);
-    if (!(top <= 0x1p100f)) return false;
-    empty[b] = top < 6.0f * 0x1p-100f;
+    empty[b] = to_bits(top) == 0;
     if (empty[b]) continue;
+    if (!(top <= 0x1p100f) || top < 6.0f * 0x1p-100f) return false;
     const int e = ceil_log2(top * (1.0f / 6.0f));
     low = e < low ? e : low;
     high = e > high ? e : high;
@@ -70,7 +70,9 @@ bool write_head(const float* x, float w, int dim, int h, const Query& q) {
     write_block(x + 32 * b, empty[b] ? 0.0f : power_of_two(1 - low), q.bytes + h * steps + 8 * b,
                 q.base + h * blocks + b);
   q.weight[h] = w * power_of_two(low - 2);
-  return q.weight[h] - q.weight[h] == 0;
+  // Products with it, of up to 2^31, neither overflow nor lose bits.
+  return to_bits(w) << 1 == 0 || (std::fabs(w) >= 0x1p-100f && std::fabs(q.weight[h]) >= 0x1p-90f &&
+                                  std::fabs(q.weight[h]) <= 0x1p90f);
 }
 
 Query place_query(const IndexArgs& a, int padded, int t) {

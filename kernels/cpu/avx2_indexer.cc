@@ -10,6 +10,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -107,14 +108,13 @@ void score_as_floats(IndexArgs a, const std::uint8_t* key, int n, std::int64_t a
 void score_keys(const IndexArgs& a, int padded, const bool* whole, const std::uint8_t* key, int n,
                 std::int64_t at) {
   const Keys k = place_keys(a, padded);
-  bool near = true;
+  std::uint64_t far = 0;  // the keys that integers are not for
   for (int lane = 0; lane < (n + 15) / 16 * 16; lane += 8) {
     const int real = lane < n ? n - lane : 1;
     const std::uint8_t* first_key = key + (lane < n ? lane : 0) * a.key_bytes;
-    near = read_scales(first_key, a.key_bytes, real, a.dim, lane, k) && near;
+    far |= std::uint64_t{read_scales(first_key, a.key_bytes, real, a.dim, lane, k)} << lane;
     decode_keys(first_key, a.key_bytes, real, a.dim, lane, k);
   }
-  if (!near) return score_as_floats(a, key, n, at, 0, a.queries);
   for (int t = 0; t < a.queries; ++t) {
     if (whole[t])
       score_tile(place_query(a, padded, t), padded, k, a.dim / 32, n,
@@ -122,6 +122,8 @@ void score_keys(const IndexArgs& a, int padded, const bool* whole, const std::ui
     else
       score_as_floats(a, key, n, at, t, 1);
   }
+  for (int i = 0; i < n; ++i)  // each alone: no key's bits depend on those beside it
+    if ((far >> i & 1) != 0) score_as_floats(a, key + i * a.key_bytes, 1, at + i, 0, a.queries);
 }
 
 }  // namespace

@@ -2,6 +2,9 @@
 #include "kernels/indexer.h"
 
 #include <algorithm>
+#include <cmath>
+#include <random>
+#include <string>
 
 #include "tests/kernels/inputs.h"
 #include "tests/support/catch.h"
@@ -142,6 +145,78 @@ TEST_CASE("a key's score has the same bits whatever keys and queries are in the 
         for (std::size_t j = 0; j < 150; ++j)
           REQUIRE(to_bits(got[j]) == to_bits(want[std::size_t(t) * 200 + j]));
       }
+    }
+  }
+}
+
+// Dot products of 26 bits, which float32 sums round on the way: integers here and floats there would
+// be seen.  The key that is far is the last of the tile.
+TEST_CASE("a key that is far in scale changes the bits of none beside it", "[kernels][indexer]") {
+  constexpr int kDim = 512, kKeys = 64, kQueries = 32, kBytes = kDim / 2 + kDim / 32;
+  constexpr float kValues[] = {6, 6, 6, 4, 3, 0.5f, 1.5f, 1};
+  constexpr unsigned kCodes[] = {7, 7, 7, 7, 6, 5, 1, 3};
+  std::mt19937 g(5);
+  for (int tile = 0; tile < 40; ++tile) {
+    Keys keys(kDim, true, kKeys, kKeys, false);
+    for (int j = 0; j < kKeys; ++j) {
+      std::uint8_t* key = keys.memory[0].data() + j * kBytes;
+      for (int i = 0; i < kDim / 2; ++i) {
+        const unsigned sign = i < kDim / 2 - 16 ? 0 : g() & 0x88;
+        key[i] = std::uint8_t((kCodes[g() % 8] | kCodes[g() % 8] << 4) ^ sign);
+      }
+      for (int b = 0; b < kDim / 32; ++b) key[kDim / 2 + b] = b < kDim / 32 - 1 ? 127 : 118;
+    }
+    std::vector<float> q(kQueries * kDim);
+    for (std::size_t i = 0; i < q.size(); ++i)
+      q[i] = kValues[g() % 8] * (i % kDim < kDim - 32 ? 8.0f : 1.0f);
+    const std::vector<float> w(kQueries, 1.0f);
+    for (const KernelTable* table : tables()) {
+      std::uint8_t& scale = keys.memory[0][(kKeys - 1) * kBytes + kDim / 2];
+      scale = 127;
+      const auto want = run_scores(*table, keys, 1, q, w, true);
+      scale = 128;
+      const auto got = run_scores(*table, keys, 1, q, w, true);
+      CAPTURE(table->name, tile);
+      for (std::size_t i = 0; i < want.size(); ++i)
+        if (i % kKeys != kKeys - 1) REQUIRE(to_bits(got[i]) == to_bits(want[i]));
+    }
+  }
+}
+
+TEST_CASE("index scores of the smallest and largest scales and weights are the scalar kernel's",
+          "[kernels][indexer]") {
+  struct {
+    int query, weight;
+    std::uint8_t key;
+  } const cases[] = {{0, 0, 127},    {-104, 0, 227}, {-99, -20, 220}, {-90, -60, 227},
+                     {60, 60, 27},   {90, -60, 30},  {-100, 90, 127}, {98, -98, 127},
+                     {-3, -120, 140}};
+  for (const KernelTable* table : tables()) {
+    if (std::string(table->name) == "avx512bf16") continue;  // its weights are bf16
+    for (const auto& c : cases) {
+      Keys keys(128, true, 1, 1, false);
+      std::fill_n(keys.memory[0].begin(), 64, std::uint8_t{0x77});
+      std::fill_n(keys.memory[0].begin() + 64, 4, c.key);
+      const std::vector<float> q(128, std::ldexp(6.0f, c.query)), w = {std::ldexp(1.0f, c.weight)};
+      CAPTURE(table->name, c.query, c.weight, int(c.key));
+      CHECK(run_scores(*table, keys, 1, q, w, true) ==
+            run_scores(kScalarKernels, keys, 1, q, w, true));
+    }
+  }
+}
+
+TEST_CASE("an index query that is no number is not taken for integers", "[kernels][indexer]") {
+  const Keys keys(128, true, 70, 64, false);
+  for (const KernelTable* table : tables()) {
+    if (std::string(table->name) != "avx2") continue;
+    auto zero = native_queries(1, 1, 128, false);
+    std::fill(zero.begin(), zero.end(), 0.0f);
+    const std::vector<float> w = {1.0f};
+    for (std::size_t at : {0u, 9u, 20u, 31u, 127u}) {
+      auto q = native_queries(1, 1, 128, false);
+      q[at] = NAN;
+      CHECK(run_scores(*table, keys, 1, q, w, true) ==
+            run_scores(*table, keys, 1, zero, w, true));  // the head counts for nothing
     }
   }
 }
