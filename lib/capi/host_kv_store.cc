@@ -148,6 +148,7 @@ store::Completion HostKvStore::checked(const v4i_kv_done& done) {
     c.status = Code::kIo;
   } else if (c.status != Code::kOk && c.status != Code::kState && c.status != Code::kInvalid) {
     ++errors_;
+    if (it->second.get && c.status == Code::kNoMemory) c.status = Code::kIo;  // as in begin()
   }
   return c;
 }

@@ -227,6 +227,7 @@ class BlockCache final : public Reclaimer {
   static constexpr int kTries = 3;                   // of a get that fails or comes damaged
   static constexpr std::size_t kMaxForgotten = 256;  // gets that were given up and not answered
   static constexpr auto kPatience = std::chrono::seconds(10);  // for the next answer of a store
+  static constexpr const char* kNoRoom = "host memory does not suffice to read from a KV store";
   static constexpr std::uint64_t kLook = 20'000'000;  // ns between looks at the cancel flag
 
   // Bytes on their way to or from the store below, for as long as it may touch them.

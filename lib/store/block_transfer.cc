@@ -251,14 +251,20 @@ std::size_t BlockCache::fetch(std::span<const BlockRef> blocks, const CancelFlag
       if (now < open) deadline = Clock::now() + kPatience;
       open = now;
     }
+    bool room = true;  // in the store below, to read into
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       const auto it = transfers_.find(tickets[i]);
       const bool answered = it != transfers_.end() && it->second.done;
       if (answered && settle(blocks[i], it->second)) continue;
+      if (answered && it->second.result.status == Code::kNoMemory) {
+        room = false;
+        continue;
+      }
       const bool refused = tickets[i] == 0;
       const bool gone = answered ? it->second.result.status == Code::kState : !refused;
       if (last || gone) give_up(*blocks[i], answered ? &it->second : nullptr);
     }
+    if (last && !room) fail(Code::kNoMemory, "{}", kNoRoom);
   } catch (...) {
     forget_all();
     throw;

@@ -30,7 +30,7 @@ class BlockCache::RowReads {
   bool finished() const { return open_.empty() && waiting_.empty(); }
   bool lost() const { return lost_; }
   void start();          // as many as there is room for; kNoMemory when there is none at all
-  bool settle();         // takes what has come; whether anything has
+  bool settle();         // takes what has come; whether anything has.  kNoMemory as start()
   void drop() noexcept;  // what is under way is thrown away when it is reported
 
  private:
@@ -53,7 +53,7 @@ class BlockCache::RowReads {
   const bool parts_;  // the store reads parts
   std::deque<Part> waiting_;
   std::vector<Part> open_;
-  bool lost_ = false;
+  bool lost_ = false, room_ = true;
 };
 
 BlockCache::RowReads::RowReads(BlockCache& cache, std::span<RowMiss> misses)
@@ -128,6 +128,10 @@ void BlockCache::RowReads::fail(Part part, const Transfer* t) {
     waiting_.push_back(part);
     return;
   }
+  if (t != nullptr && t->result.status == Code::kNoMemory) {
+    room_ = false;
+    return;
+  }
   cache_.give_up(**part.block, t);
   lost_ = true;
 }
@@ -160,6 +164,7 @@ bool BlockCache::RowReads::settle() {
     cache_.transfers_.erase(it);
     return true;
   });
+  if (!room_) v4i::fail(Code::kNoMemory, "{}", kNoRoom);
   return open_.size() < before;
 }
 

@@ -8,8 +8,11 @@
 #include <thread>
 #include <vector>
 
+#include "lib/store/chain_store.h"
 #include "tests/store/conformance.h"
 #include "tests/support/catch.h"
+#include "tests/support/held_store.h"
+#include "tests/support/refusal.h"
 
 using namespace v4i;
 using namespace v4i::test;
@@ -158,6 +161,49 @@ std::vector<store::BlockRef> sealed(store::BlockCache& cache, std::uint64_t coun
 }
 
 }  // namespace
+
+TEST_CASE("a chain whose second store has no room to read into has lost nothing", "[store]") {
+  for (const std::size_t row_bytes : {0, 32}) {
+    Budget budget;
+    auto first = std::make_unique<HeldStore>();
+    auto second = std::make_unique<SlowStore>(std::chrono::milliseconds(0));
+    first->works_alone = true;
+    HeldStore& forgets = *first;
+    SlowStore& below = *second;
+    std::vector<std::unique_ptr<store::BlockStore>> stores;
+    stores.push_back(std::move(first));
+    stores.push_back(std::move(second));
+    store::BlockCache cache(budget, std::make_shared<store::ChainStore>(std::move(stores)));
+    std::vector<store::BlockRef> blocks;
+    for (std::uint64_t n = 0; n < 3; ++n)
+      blocks.push_back(cache.seal(make_key(n), filled(cache, n), row_bytes));
+    cache.flush(1'000'000'000);
+    REQUIRE(cache.spill(~std::uint64_t{0}) > 0);
+    for (std::uint64_t n = 0; n < 3; ++n) forgets.erase(make_key(n));
+    below.give_room_for(0);
+    if (row_bytes == 0) {
+      CHECK(refusal_code([&] { cache.bring(blocks); }) == Code::kNoMemory);
+      CHECK(cache.stats().lost == 0);
+      below.give_room_for(-1);
+      cache.bring(blocks);
+      CHECK(cache.stats().fetched == 3);
+      continue;
+    }
+    cache.make_room_for_rows(1);
+    const auto bring = [&] {
+      const store::BlockCache::Stay stay(cache);
+      cache.rows().begin_wave();
+      REQUIRE(store::RowCache::Taking(cache.rows()).take(*blocks[0]->rows, 1) ==
+              store::RowCache::Taken::kEmpty);  // also after the refusal
+      store::RowMiss miss{&blocks[0], 1};
+      return cache.bring_rows({&miss, 1}, nullptr);
+    };
+    CHECK(refusal_code([&] { bring(); }) == Code::kNoMemory);
+    CHECK(cache.stats().lost == 0);
+    below.give_room_for(-1);
+    CHECK(bring());
+  }
+}
 
 TEST_CASE("a block that two sessions name is fetched once", "[store]") {
   Budget budget;
