@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <system_error>
@@ -55,7 +56,9 @@ void load_heat(Experts& experts, const std::string& path, const Log& log) {
 void save_heat(const Experts& experts, const std::string& path, const Log& log) noexcept try {
   const std::string heat = experts.heat();
   if (heat.empty()) return;
-  const std::string fresh = fmt::format("{}.{}", path, ::getpid());
+  // Two models of one process may end at once.
+  static std::atomic<std::uint64_t> count{0};
+  const std::string fresh = fmt::format("{}.{}-{}", path, ::getpid(), ++count);
   try {
     write_all(fresh, heat);
     if (std::rename(fresh.c_str(), path.c_str()) != 0)

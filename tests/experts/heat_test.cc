@@ -2,15 +2,22 @@
 #include "lib/experts/heat.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <thread>
 
+#include "lib/base/file.h"
 #include "lib/experts/guesses.h"
+#include "lib/experts/heat_file.h"
 #include "tests/support/catch.h"
+#include "tests/support/tiny_model.h"
 
 using namespace v4i;
 using experts::Guesses;
 using experts::Heat;
+using test::TempDir;
 
 namespace {
 
@@ -131,4 +138,38 @@ TEST_CASE("bad guesses are given up, and taken up when they are good again", "[e
   g.add(1);
   g.end(3, Ids{0});
   CHECK(g.right() == before);
+}
+
+namespace {
+
+// Experts whose heat is made up.
+class Warm final : public experts::Experts {
+ public:
+  explicit Warm(char byte) : heat_(std::size_t{1} << 22, byte) {}
+  std::string heat() const override { return heat_; }
+
+ private:
+  std::size_t wait(int, std::span<const std::int32_t>, std::size_t) override { return 0; }
+  const model::Expert& view(int, std::int32_t) const override { std::abort(); }
+  std::string heat_;
+};
+
+}  // namespace
+
+TEST_CASE("models of one process that end at once keep the heat of one of them", "[experts]") {
+  const TempDir folder;
+  const std::string path = experts::heat_path(folder.path(), name(1));
+  for (int round = 0; round < 20; ++round) {
+    std::atomic<int> complaints{0};
+    std::vector<std::thread> threads;
+    for (const char byte : {'a', 'b', 'c', 'd'})
+      threads.emplace_back([&, byte] {
+        experts::save_heat(Warm(byte), path, [&](const std::string&) { ++complaints; });
+      });
+    for (std::thread& t : threads) t.join();
+    const std::string kept = read_text_file(path, std::size_t{1} << 23);
+    REQUIRE(complaints == 0);
+    REQUIRE(kept.size() == std::size_t{1} << 22);
+    REQUIRE(std::all_of(kept.begin(), kept.end(), [&](char c) { return c == kept[0]; }));
+  }
 }
