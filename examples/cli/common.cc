@@ -3,7 +3,6 @@
 
 #include <unistd.h>
 
-#include <cctype>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
@@ -47,17 +46,22 @@ void add_disk_arg(CLI::App& command, ModelArgs& a) {
 
 namespace {
 
-// FOLDER[:BYTES]: a size behind the last colon is the capacity.
+std::uint64_t capacity_of(const std::string& text, std::string size) try {
+  CLI::AsSizeValue(false)(size);  // now a number; throws
+  return std::stoull(size);
+} catch (const std::out_of_range&) {
+  throw Failure("--disk " + text + ": the size is too large");
+}
+
+// FOLDER[:BYTES]: a size behind the last colon is the capacity, where it is not part of a path.
 v4infer::KvStore open_disk(const v4infer::Engine& engine, const std::string& text) {
   auto o = v4infer::init<v4i_kv_disk_options>();
   std::string folder = text;
   const std::size_t colon = text.rfind(':');
-  if (colon != std::string::npos && colon + 1 < text.size() && std::isdigit(text[colon + 1]) != 0) {
-    std::string size = text.substr(colon + 1);
-    if (CLI::AsSizeValue(false)(size).empty()) {  // now a number
-      o.capacity_bytes = std::stoull(size);
-      folder = text.substr(0, colon);
-    }
+  if (colon != std::string::npos && text.find('/', colon) == std::string::npos &&
+      text.find_first_of("0123456789", colon) == colon + 1) {
+    o.capacity_bytes = capacity_of(text, text.substr(colon + 1));
+    folder = text.substr(0, colon);
   }
   return take(v4infer::KvStore::open_disk(engine, folder.c_str(), o));
 }

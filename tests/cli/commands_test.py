@@ -94,6 +94,11 @@ def test_disk(folder, command):
                          '--disk', disk)
     assert bench['prefill_tokens_per_s'] > 0
     command.refused('/proc/kv', 'run', path, '--prompt', 'x', '--disk', '/proc/kv')
+    os.mkdir(os.path.join(folder, 'of:2026x'))  # a colon of a folder's name
+    for disk in ('of:2026x/kv', 'of:2026x/kv2:1M'):
+        command.run('run', path, '--prompt', 'x', '--max-tokens', 1, '--disk', os.path.join(folder, disk))
+    assert sorted(os.listdir(os.path.join(folder, 'of:2026x'))) == ['kv', 'kv2']
+    command.refused('--disk', 'run', path, '--prompt', 'x', '--disk', disk + ':' + '9' * 20)
 
 
 def test_tokens(folder, command):
