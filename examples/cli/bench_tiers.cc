@@ -88,8 +88,8 @@ class TiersBench {
     tokens_ = args.context > 0 ? args.context : kDefaultContext;
     model_.disk = folder_.path();
     model_.context = static_cast<std::uint32_t>(tokens_ + kWarm + args.decode);
-    all_ = plan_of(model_, false).host_bytes;
     least_ = plan_of(model_, true).host_bytes_tiered;
+    all_ = std::max(plan_of(model_, false).host_bytes, least_);
     run_ = v4infer::init<v4i_run_options>();
     run_.cancel = running_.token();
   }

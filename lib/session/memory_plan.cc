@@ -98,8 +98,8 @@ void Planner::count_weights() {
 bool Planner::fits(std::uint64_t tokens, bool tiered) const {
   const SessionNeeds n = needs(tokens);
   const std::uint64_t other = plan_.workspace + plan_.slots_least();
-  if (other + n.in_memory() <= plan_.free) return true;
-  return tiered && other + n.least() <= plan_.free && n.kv.stored <= disk_cap_;
+  if (!tiered) return other + n.in_memory() <= plan_.free;
+  return other + n.least() <= plan_.free && n.kv.stored <= disk_cap_;
 }
 
 std::uint64_t Planner::most_tokens(bool tiered) const {
@@ -166,8 +166,10 @@ MemoryPlan Planner::run() {
 
 }  // namespace
 
+// More than in_memory() where the context is short: blocks of a session with tiers leave memory when
+// the budget is short of anything, and then there must be room for a wave.
 std::uint64_t SessionNeeds::least() const {
-  return std::min(in_memory(), logits + kv.fixed + kv.rows_least + wave);
+  return logits + kv.fixed + kv.rows_least + wave;
 }
 
 SessionNeeds session_needs(const kv::Layout& layout, std::uint64_t vocab, std::uint64_t tokens,

@@ -191,6 +191,9 @@ def test_tiers(folder, command):
     assert xml.dom.minidom.parse(chart).getElementsByTagName('rect').length == 8
     rows = command.json(*base, '--json')['rows']
     assert [r['same_bits'] for r in rows] == [True] * 4 and rows[0]['ram_cap_bytes'] == 0
+    for context in (600, 1000):  # a wave of rows takes more than all rows
+        rows = command.json('bench', path, '--tiers', '--context', context, '--decode', 4, '--json')['rows']
+        assert [r['same_bits'] for r in rows] == [True] * 4, rows
     command.refused('--tiers', 'bench', path, '--svg', chart, code=2)
 
 

@@ -300,7 +300,7 @@ typedef struct v4i_model_plan {
   uint32_t context_fitting_tiered; /* tokens of each session that fit with a tier */
   int32_t experts_mapped; /* 1 = in the mapped files, not counted, the kernel keeps what it
                            * has room for; 0 = in slots of the budget */
-  uint64_t host_bytes_tiered; /* of the budget, with a tier, at the least; host_bytes at most */
+  uint64_t host_bytes_tiered; /* of the budget, with a tier, at the least */
   uint64_t dense_bytes;  /* mapped and not counted, read for every token: RAM to leave free */
   uint64_t expert_bytes; /* of all routed experts */
   uint64_t slot_bytes;   /* of one expert's slot; 0 where they are mapped */
