@@ -83,6 +83,29 @@ TEST_CASE("what one session has left in a store, another one of another engine t
   CHECK(ok(without.info()).reused_tokens == 0);
 }
 
+TEST_CASE("where a prompt ended stays in the store, whatever its session goes on with") {
+  const auto blocks = std::make_shared<MapBlocks>();
+  const auto prompt = some_tokens(1100);
+  const auto begin = [&](Host& host, const KvStore& store) {
+    v4infer::Session s = host.session({store.get()});
+    ok(s.append(prompt));
+    ok(s.prefill());
+    return s;
+  };
+  {
+    Host host;
+    const KvStore store = host.wrap(blocks);
+    v4infer::Session s = begin(host, store);
+    for (int turn = 0; turn < 8; ++turn) {
+      ok(s.append(some_tokens(600)));
+      ok(s.prefill());
+    }
+  }
+  Host host;
+  const KvStore store = host.wrap(blocks);
+  CHECK(ok(begin(host, store).info()).reused_tokens == 1024);
+}
+
 TEST_CASE("tiers are asked in their order, and each gets every block") {
   const auto fast = std::make_shared<MapBlocks>(), slow = std::make_shared<MapBlocks>();
   Host host;

@@ -32,13 +32,18 @@ void overwrite(const std::string& path, std::uint64_t at, std::size_t bytes) {
 
 }  // namespace
 
-TEST_CASE("a folder that cannot be one is refused with its name", "[store][disk]") {
+TEST_CASE("a folder is made with those above it, and one that cannot be is refused with its name",
+          "[store][disk]") {
   DiskFixture disk;
-  disk.folder = disk.scratch.path() + "/a/b";
-  CHECK(refusal([&] { disk.open(); }) ==
-        disk.folder + ": cannot make the folder of a disk tier: No such file or directory");
+  disk.folder = disk.scratch.path() + "/a/b//c/";
+  CHECK(put_block(*disk.open(), 1, 100) == Code::kOk);
   disk.folder = disk.scratch.path() + "/file";
   write_file(disk.folder, {});
+  const std::string above = disk.folder;
+  disk.folder += "/below";
+  CHECK(refusal([&] { disk.open(); }) ==
+        above + ": not a folder, as that of a disk tier must be");
+  disk.folder = above;
   CHECK(refusal([&] { disk.open(); }) ==
         disk.folder + ": not a folder, as that of a disk tier must be");
 }

@@ -79,6 +79,20 @@ TEST_CASE("whole pages and whole blocks go straight into a span, others through 
   CHECK(std::equal(want.begin() + 8192, want.begin() + 12288, part.begin()));
 }
 
+TEST_CASE("a small budget for disks makes the coldest blocks leave, as a capacity does",
+          "[store][disk]") {
+  DiskFixture disk;
+  disk.budget.change_cap(1 << 20, Place::kDisk);
+  const auto store = disk.open();
+  for (std::uint64_t n = 0; n < 100; ++n) {
+    REQUIRE(put_block(*store, n, 65536) == Code::kOk);
+    REQUIRE(disk.budget.used(Place::kDisk) <= 1 << 20);
+  }
+  CHECK(store->stats().evictions > 0);
+  CHECK(store->contains(make_key(99)));
+  CHECK_FALSE(store->contains(make_key(0)));
+}
+
 TEST_CASE("blocks are there for who opens the folder next", "[store][disk]") {
   DiskFixture disk;
   {

@@ -521,7 +521,10 @@ V4I_API v4i_status v4i_session_sync(v4i_session* s, const v4i_token* t, size_t n
 
 typedef struct v4i_run_options {
   uint32_t struct_size;
-  int32_t max_tokens_per_step; /* 0/1, or more to allow drafts */
+  /* 0/1, or more to allow drafts in step and generate (step_many makes none): where the
+   * model has an MTP block, there is memory for it and it pays, the block guesses a token and
+   * the model computes two at once.  Text, tokens and logits never depend on it. */
+  int32_t max_tokens_per_step;
   v4i_cancel* cancel;
   v4i_progress_fn progress; /* prefill only */
   void* progress_user;
@@ -537,7 +540,7 @@ typedef struct v4i_step { /* pointers live until the next call on the session */
   const char* text; /* complete UTF-8 only; split characters are held back */
   size_t text_len;
   float logprob; /* of the last token */
-  uint32_t drafted, accepted;
+  uint32_t drafted, accepted; /* tokens guessed; those that were right */
   uint32_t reserved0;
 } v4i_step;
 
