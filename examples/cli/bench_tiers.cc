@@ -206,7 +206,8 @@ void bench_tiers(const BenchArgs& args) {
     print_csv(rows.back(), false);
   }
   if (args.json)
-    print_json(Json{{"model", args.model.path}, {"context_tokens", bench.tokens()}, {"rows", rows}});
+    print_json(
+        Json{{"model", args.model.path}, {"context_tokens", bench.tokens()}, {"rows", rows}});
   if (!args.svg.empty())
     draw(args.svg, args.model.path + ", " + std::to_string(bench.tokens()) + " tokens", rows);
   if (!same) throw Failure("the logits are not the same in all rows");

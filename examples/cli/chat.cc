@@ -100,7 +100,8 @@ class Chat {
       std::fprintf(stderr, "[%s%s]\n", speed_text(answer).c_str(),
                    answer.finish == V4I_FINISH_CANCELLED ? ", stopped" : "");
     if (args_.stats)
-      std::fprintf(stderr, "[%s]\n", status_text(status_of(opened_, args_.model, answer.hits)).c_str());
+      std::fprintf(stderr, "[%s]\n",
+                   status_text(status_of(opened_, args_.model, answer.hits)).c_str());
   }
 
   void command(const std::string& line) {

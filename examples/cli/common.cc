@@ -36,9 +36,10 @@ void add_model_args(CLI::App& command, ModelArgs& a) {
 }
 
 void add_disk_arg(CLI::App& command, ModelArgs& a) {
-  command.add_option("--disk", a.disk,
-                     "FOLDER[:BYTES]: keep KV state there too, e.g. cache:100G; it may then leave "
-                     "memory, and serves later runs")
+  command
+      .add_option("--disk", a.disk,
+                  "FOLDER[:BYTES]: keep KV state there too, e.g. cache:100G; it may then leave "
+                  "memory, and serves later runs")
       ->check([](const std::string& text) {
         return text.empty() || text[0] == ':' ? std::string("names no folder") : std::string();
       });

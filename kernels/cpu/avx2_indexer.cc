@@ -51,8 +51,7 @@ inline void dot_tile(const Query& q, int h, const Keys& k, int lane, int blocks,
     const std::uint32_t* heads = q.bytes + (h * blocks + b) * 8;
     __m256i sum[kHeads][kVectors];
 #pragma GCC unroll 4
-    for (int i = 0; i < kHeads; ++i)
-      sum[i][0] = sum[i][1] = repeat(q.base[(h + i) * blocks + b]);
+    for (int i = 0; i < kHeads; ++i) sum[i][0] = sum[i][1] = repeat(q.base[(h + i) * blocks + b]);
 #pragma GCC unroll 8
     for (int s = 0; s < 8; ++s) {
       const __m256i key0 = load_ints(keys + s * kKeys), key1 = load_ints(keys + s * kKeys + 8);

@@ -18,9 +18,8 @@ v4i_kv_store& store_of(v4i_kv_store* k) {
 std::unique_ptr<v4i_kv_store> make_handle(std::shared_ptr<EngineState> engine,
                                           std::unique_ptr<store::BlockStore> below,
                                           std::uint64_t capacity, std::string folder = {}) {
-  return std::make_unique<v4i_kv_store>(
-      v4i_kv_store{std::move(engine), store::SharedStore::make(std::move(below)), capacity,
-                   std::move(folder)});
+  return std::make_unique<v4i_kv_store>(v4i_kv_store{
+      std::move(engine), store::SharedStore::make(std::move(below)), capacity, std::move(folder)});
 }
 
 // v4i_engine_quiesce() finds the store here.

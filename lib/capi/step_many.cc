@@ -65,8 +65,7 @@ void step_batch(v4i_session* const* s, std::size_t n, const v4i_run_options* o, 
   for (std::size_t k = 0; k < steps.size(); ++k) {
     const std::size_t i = batch.place[k];
     status[i] = static_cast<v4i_status>(codes[k]);
-    if (codes[k] == Code::kOk)
-      fill_struct(step_struct(steps[k]), element(out, stride, i), stride);
+    if (codes[k] == Code::kOk) fill_struct(step_struct(steps[k]), element(out, stride, i), stride);
   }
 }
 

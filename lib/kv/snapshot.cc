@@ -77,8 +77,8 @@ void State::remember() {
         to += static_cast<std::size_t>(n) * tables_[t].row_bytes();
       });
     if (!whole) return;
-    snapshots_.push_back({length_, cache_->seal(snapshot_key(length_), std::move(slot)),
-                          length_ == prompt_end_});
+    snapshots_.push_back(
+        {length_, cache_->seal(snapshot_key(length_), std::move(slot)), length_ == prompt_end_});
   } catch (const Error&) {
     return;
   } catch (const std::bad_alloc&) {

@@ -79,8 +79,8 @@ struct OpenOptions {
   int rows_per_block = 64;  // of KV rows: what is sealed, shared and moved at once; 1 to 65,536
   // Where the experts lie, and how many, where they lie in slots.
   experts::Placement experts = experts::Placement::kBest;
-  std::size_t expert_slots = 0;  // at most; 0: as many as the budget has room for
-  bool expert_guesses = true;    // reads what the next layer may need
+  std::size_t expert_slots = 0;                 // at most; 0: as many as the budget has room for
+  bool expert_guesses = true;                   // reads what the next layer may need
   std::function<void(const std::string&)> log;  // sentences for the host; of any call
 };
 

@@ -46,8 +46,8 @@ std::optional<std::int32_t> Draft::guess(std::span<const std::int32_t> tokens,
                                          std::int64_t position, const CancelFlag* cancel) {
   if (end_ != position) return std::nullopt;
   if (fed_ != end_ - count_) state_.rewind(0);  // tokens are missing between
-  const auto next = tokens.subspan(static_cast<std::size_t>(end_ - count_ + 1),
-                                   static_cast<std::size_t>(count_));
+  const auto next =
+      tokens.subspan(static_cast<std::size_t>(end_ - count_ + 1), static_cast<std::size_t>(count_));
   fed_ = -1;
   context_.forward().run_mtp(state_, next, hidden_.data(), guesses_.data(), cancel);
   fed_ = end_;

@@ -26,9 +26,7 @@ class Draft {
  public:
   static constexpr int kMost = 2;  // tokens of a run: the pending one and a guess
 
-  static bool possible(const Context& context) {
-    return !context.model().weights().mtp.empty();
-  }
+  static bool possible(const Context& context) { return !context.model().weights().mtp.empty(); }
   explicit Draft(Context& context);  // Error(kNoMemory)
 
   // Where a run of at most kMost tokens leaves their streams and logits.

@@ -16,9 +16,9 @@ class Session::Looking {
   ~Looking() {
     for (Session* s : sessions_) {
       const Lookups now = s->looked_up();
-      for (auto field : {&Lookups::kv_rows, &Lookups::kv_row_loads, &Lookups::kv_wait_ns,
-                         &Lookups::expert_uses, &Lookups::expert_loads,
-                         &Lookups::expert_load_bytes})
+      for (auto field :
+           {&Lookups::kv_rows, &Lookups::kv_row_loads, &Lookups::kv_wait_ns, &Lookups::expert_uses,
+            &Lookups::expert_loads, &Lookups::expert_load_bytes})
         s->metrics_.lookups.*field += now.*field - s->before_.*field;
     }
   }

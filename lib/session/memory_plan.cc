@@ -166,11 +166,9 @@ MemoryPlan Planner::run() {
 
 }  // namespace
 
-// More than in_memory() where the context is short: blocks of a session with tiers leave memory when
-// the budget is short of anything, and then there must be room for a wave.
-std::uint64_t SessionNeeds::least() const {
-  return logits + kv.fixed + kv.rows_least + wave;
-}
+// More than in_memory() where the context is short: blocks of a session with tiers leave memory
+// when the budget is short of anything, and then there must be room for a wave.
+std::uint64_t SessionNeeds::least() const { return logits + kv.fixed + kv.rows_least + wave; }
 
 SessionNeeds session_needs(const kv::Layout& layout, std::uint64_t vocab, std::uint64_t tokens,
                            std::uint64_t sessions, int max_batch_tokens) {

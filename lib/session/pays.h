@@ -1,8 +1,8 @@
 // Pays: whether drafts are worth their time, by the time that tokens took with and without.
 //
-// Drafts pay where a run of two tokens costs little more than one and guesses are often right, which
-// depends on the model, the text, the machine and what else runs on it.  So both ways are timed,
-// the slower one now and then.
+// Drafts pay where a run of two tokens costs little more than one and guesses are often right,
+// which depends on the model, the text, the machine and what else runs on it.  So both ways are
+// timed, the slower one now and then.
 #pragma once
 
 #include <array>

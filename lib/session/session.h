@@ -64,8 +64,8 @@ struct RunOptions {
 struct Step {  // valid until the next call on the session
   Finish finish = Finish::kNone;
   std::int32_t token = -1;  // the last of them
-  std::string_view text;  // complete UTF-8 only; empty without a tokenizer and for EOS
-  float logprob = 0;      // of the last token
+  std::string_view text;    // complete UTF-8 only; empty without a tokenizer and for EOS
+  float logprob = 0;        // of the last token
   std::span<const std::int32_t> tokens{};
   std::uint32_t drafted = 0, accepted = 0;  // tokens that were guessed, those that were right
 };
@@ -196,14 +196,14 @@ class Session {
   // One run for shares of sessions of one context, with replays where rows are lost.
   static void run(std::span<Session* const> sessions, std::span<const forward::Item> items,
                   const CancelFlag* cancel, forward::Profile* profile);
-  class Looking;     // adds what a run looks up to its sessions' metrics
+  class Looking;              // adds what a run looks up to its sessions' metrics
   Lookups looked_up() const;  // by everybody, so far: under the compute lock
-  void open_turn();  // the clock of first_token_ns
+  void open_turn();           // the clock of first_token_ns
   // Hears of every sampled token; true: no more are wanted.
   using OnToken = std::function<bool(const Step&)>;
   Step step_some(const RunOptions& options, std::int64_t most, const OnToken& on_token);
-  Step sample_next();                          // nothing is pending
-  Step draw(std::span<const float> logits);    // the next token
+  Step sample_next();                        // nothing is pending
+  Step draw(std::span<const float> logits);  // the next token
   // ---- drafted.cc
   bool make_draft(std::int64_t most);  // false: there can be none
   Step step_drafted(const RunOptions& options, const OnToken& on_token);
@@ -227,7 +227,7 @@ class Session {
   std::unique_ptr<Draft> draft_;  // from the first step that may have drafts
   std::string drafted_text_;      // of two tokens
   std::int64_t ahead_ = 0;        // of state_: a guess that is not yet known to be right
-  bool awaiting_first_ = true;  // no token sampled since the last append
+  bool awaiting_first_ = true;    // no token sampled since the last append
   std::optional<Clock::time_point> turn_start_;
   // The text of sampled tokens since the last appended one: a character may span
   // several of them, never an appended one.

@@ -218,7 +218,7 @@ class BlockCache final : public Reclaimer {
   std::uint64_t stored_bytes(std::span<const BlockRef> blocks) const;
   CacheStats stats() const;
   RowCounts row_counts() const;  // costs nothing, unlike stats()
-  std::size_t entries() const;  // of the table of keys, dead ones included
+  std::size_t entries() const;   // of the table of keys, dead ones included
 
  private:
   static constexpr std::size_t kSweepAt = 1024;

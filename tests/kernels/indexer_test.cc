@@ -149,8 +149,8 @@ TEST_CASE("a key's score has the same bits whatever keys and queries are in the 
   }
 }
 
-// Dot products of 26 bits, which float32 sums round on the way: integers here and floats there would
-// be seen.  The key that is far is the last of the tile.
+// Dot products of 26 bits, which float32 sums round on the way: integers here and floats there
+// would be seen.  The key that is far is the last of the tile.
 TEST_CASE("a key that is far in scale changes the bits of none beside it", "[kernels][indexer]") {
   constexpr int kDim = 512, kKeys = 64, kQueries = 32, kBytes = kDim / 2 + kDim / 32;
   constexpr float kValues[] = {6, 6, 6, 4, 3, 0.5f, 1.5f, 1};
@@ -188,9 +188,8 @@ TEST_CASE("index scores of the smallest and largest scales and weights are the s
   struct {
     int query, weight;
     std::uint8_t key;
-  } const cases[] = {{0, 0, 127},    {-104, 0, 227}, {-99, -20, 220}, {-90, -60, 227},
-                     {60, 60, 27},   {90, -60, 30},  {-100, 90, 127}, {98, -98, 127},
-                     {-3, -120, 140}};
+  } const cases[] = {{0, 0, 127},   {-104, 0, 227},  {-99, -20, 220}, {-90, -60, 227}, {60, 60, 27},
+                     {90, -60, 30}, {-100, 90, 127}, {98, -98, 127},  {-3, -120, 140}};
   for (const KernelTable* table : tables()) {
     if (std::string(table->name) == "avx512bf16") continue;  // its weights are bf16
     for (const auto& c : cases) {

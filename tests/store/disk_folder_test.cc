@@ -41,8 +41,7 @@ TEST_CASE("a folder is made with those above it, and one that cannot be is refus
   write_file(disk.folder, {});
   const std::string above = disk.folder;
   disk.folder += "/below";
-  CHECK(refusal([&] { disk.open(); }) ==
-        above + ": not a folder, as that of a disk tier must be");
+  CHECK(refusal([&] { disk.open(); }) == above + ": not a folder, as that of a disk tier must be");
   disk.folder = above;
   CHECK(refusal([&] { disk.open(); }) ==
         disk.folder + ": not a folder, as that of a disk tier must be");
