@@ -14,18 +14,12 @@
 #include <string>
 #include <vector>
 
-#include "include/v4infer/v4infer.h"
+#include "include/v4infer/context.hpp"
 
 namespace {
 
-using Tokens = std::vector<v4i_token>;
-
-template <class T>
-T init() {
-  T t{};
-  t.struct_size = sizeof t;
-  return t;
-}
+using v4infer::init;
+using v4infer::Tokens;
 
 // One build, with a session of the model.
 class Library {

@@ -17,10 +17,6 @@ constexpr int kFirstPrompt = 16;
 constexpr int kSessionPrompt = 32;
 constexpr std::int32_t kCaptureTimeline = 4;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 Json timeline(const v4infer::Session& session) {
   return Json::parse(take(v4infer::detail::text([&](v4i_buffer** b, v4i_error** err) {
     return v4i_session_timeline(session.get(), V4I_FORMAT_JSON, b, err);

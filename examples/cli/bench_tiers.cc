@@ -9,7 +9,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <numeric>
 
 #include "bench.h"
 #include "chart.h"
@@ -35,10 +34,6 @@ struct Row {
   Hits hits;
   std::string sha256;
 };
-
-double ms_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
 
 double percentile(std::vector<double> values, double share) {
   std::sort(values.begin(), values.end());
@@ -74,10 +69,7 @@ v4i_model_plan plan_of(const ModelArgs& args, bool tiered) {
   options.next = reinterpret_cast<const v4i_ext*>(&numerics);
   options.context_hint = args.context;
   options.tiered = tiered ? 1 : 0;
-  v4i_engine_options engine_options = v4infer::Engine::options();
-  engine_options.thread_count = args.threads;
-  engine_options.force_isa = args.isa.empty() ? nullptr : args.isa.c_str();
-  const v4infer::Engine engine = take(v4infer::Engine::create(engine_options));
+  const v4infer::Engine engine = take(v4infer::Engine::create(engine_options(args)));
   return take(v4infer::Model::plan(engine, args.path.c_str(), options));
 }
 
@@ -108,7 +100,7 @@ class TiersBench {
     auto start = Clock::now();
     check(session.append(some_tokens(static_cast<std::size_t>(tokens_), vocab)));
     check(session.prefill(run_));
-    row.ready = ms_since(start) / 1e3;
+    row.ready = seconds_since(start);
     row.reused = take(session.info()).reused_tokens;
     decode(opened, session, vocab, &row);
     const v4i_memory_stats m = take(opened.engine.memory());
@@ -133,7 +125,7 @@ class TiersBench {
       const auto start = Clock::now();
       check(session.append({t}));
       check(session.prefill(run_));
-      if (done > kWarm) row->ms.push_back(ms_since(start));
+      if (done > kWarm) row->ms.push_back(1e3 * seconds_since(start));
       const v4infer::Session::Logits l = take(session.logits());
       hash.update(l.data, l.count * sizeof *l.data);
     }

@@ -73,11 +73,18 @@ void print_log(std::int32_t level, const char* component, const char* text, std:
   std::fprintf(stderr, "[%s] %s: %.*s\n", names[level], component, static_cast<int>(len), text);
 }
 
+}  // namespace
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-}  // namespace
+v4i_engine_options engine_options(const ModelArgs& a) {
+  v4i_engine_options o = v4infer::Engine::options();
+  o.thread_count = a.threads;
+  o.force_isa = a.isa.empty() ? nullptr : a.isa.c_str();
+  return o;
+}
 
 v4i_numerics numerics_of(const std::string& mode) {
   auto numerics = v4infer::init<v4i_numerics>();
@@ -93,9 +100,7 @@ Opened open_model(const ModelArgs& a) {
   auto budget = v4infer::init<v4i_memory_budget>();
   budget.host_bytes = a.ram;
   budget.device_bytes = a.device_memory;
-  v4i_engine_options engine = v4infer::Engine::options();
-  engine.thread_count = a.threads;
-  engine.force_isa = a.isa.empty() ? nullptr : a.isa.c_str();
+  v4i_engine_options engine = engine_options(a);
   engine.backend = a.backend.empty() ? nullptr : a.backend.c_str();
   engine.budget = &budget;
   engine.log = print_log;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -33,6 +34,8 @@ T take(v4infer::Result<T> r) {
   return *std::move(r);
 }
 
+double seconds_since(std::chrono::steady_clock::time_point start);
+
 // ---- where a model comes from
 struct ModelArgs {
   std::string path;
@@ -47,6 +50,9 @@ struct ModelArgs {
 };
 void add_model_args(CLI::App& command, ModelArgs& args);
 void add_disk_arg(CLI::App& command, ModelArgs& args);  // for commands that keep KV state
+
+// With the threads and the instruction set that were asked for.
+v4i_engine_options engine_options(const ModelArgs& args);
 
 struct Opened {
   v4infer::Engine engine;

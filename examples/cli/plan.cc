@@ -46,9 +46,7 @@ v4infer::Engine engine_of(const Args& a, std::uint64_t ram, std::uint64_t disk) 
   auto budget = v4infer::init<v4i_memory_budget>();
   budget.host_bytes = ram;
   budget.disk_bytes = disk;
-  v4i_engine_options o = v4infer::Engine::options();
-  o.thread_count = a.model.threads;
-  o.force_isa = a.model.isa.empty() ? nullptr : a.model.isa.c_str();
+  v4i_engine_options o = engine_options(a.model);
   o.budget = &budget;
   return take(v4infer::Engine::create(o));
 }

@@ -49,8 +49,8 @@ void write_block(const float* x, float factor, std::uint32_t* out, std::uint32_t
   *base = static_cast<std::uint32_t>(_mm_cvtsi128_si32(_mm_sub_epi16(_mm_setzero_si128(), sum)));
 }
 
-// False: its blocks are too unlike each other, or it is so small, or large, or no number, that
-// integers and a weight would not do.
+// False: the scales of its blocks lie too far apart, or it has NaN, infinity, or values so small or
+// large that a scaled weight would leave float32.
 bool write_head(const float* x, float w, int dim, int h, const Query& q) {
   const int blocks = dim / 32, steps = dim / 4;
   int low = 1000, high = -1000;

@@ -1,7 +1,6 @@
 // Steps that compute a guess beside the pending token; see draft.h.
 #include <algorithm>
 #include <array>
-#include <utility>
 
 #include "lib/base/error.h"
 #include "lib/session/looking.h"

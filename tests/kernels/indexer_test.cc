@@ -204,7 +204,7 @@ TEST_CASE("index scores of the smallest and largest scales and weights are the s
   }
 }
 
-TEST_CASE("an index query that is no number is not taken for integers", "[kernels][indexer]") {
+TEST_CASE("an index query with NaN is not computed in integers", "[kernels][indexer]") {
   const Keys keys(128, true, 70, 64, false);
   for (const KernelTable* table : tables()) {
     if (std::string(table->name) != "avx2") continue;
