@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lib/model/config.h"
+#include "lib/tensor/row_form.h"
 
 namespace v4i::model {
 
@@ -22,12 +23,6 @@ enum class AttentionKind { kWindow, kCsa, kHca, kCsa2 };
 enum class RouterKind { kHash, kScore };
 // Whether the mHC coefficients of a site collapse the streams at that site or at the next one.
 enum class MhcKind { kSameSite, kLagged };
-// How a row of head_dim values is stored.  Bytes at head_dim 512, rope_dim 64.
-enum class RowForm {
-  kFp8Rope16,  // e4m3 with ue8m0 scales, the rope channels bf16; 584 bytes
-  kFp8,        // e4m3, one ue8m0 scale for 32; 528 bytes
-  kFp4,        // e2m1, one e4m3 scale for 16; 288 bytes
-};
 
 struct LayerPlan {
   AttentionKind attention = AttentionKind::kWindow;
