@@ -328,8 +328,7 @@ TEST_CASE("guesses at the next layer spare misses of a trained router, and can b
   CHECK(on.misses < off.misses);
 }
 
-TEST_CASE("a NaN scale is refused in a slot as in the mapping",
-          "[forward][experts]") {
+TEST_CASE("a NaN scale is refused in a slot as in the mapping", "[forward][experts]") {
   const test::TempDir dir;
   const std::string from = test::make_tiny(1);
   test::StFile file = test::read_safetensors(from + "/model.safetensors");

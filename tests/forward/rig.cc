@@ -91,17 +91,31 @@ std::vector<std::int32_t> read_ids(const std::string& model_path) {
   return nlohmann::json::parse(read_file(model_path + "/ids.json"));
 }
 
-Golden::Golden(int seed) : Golden(make_tiny(seed), "all") {}
+Case::Case(const std::string& model_path, const std::string& name) {
+  const auto json = nlohmann::json::parse(read_file(model_path + "/" + name + ".json"));
+  ids = json.at("ids").get<std::vector<std::int32_t>>();
+  if (!json.contains("images")) return;
+  roles = json.at("roles").get<std::vector<int>>();
+  for (const auto& i : json.at("images"))
+    images.push_back({i.at("start"), i.at("grid_h"), i.at("grid_w")});
+}
 
-Golden Golden::pro(int seed) { return {make_tiny_pro(seed), "exact"}; }
+Golden::Golden(int seed) : Golden(make_tiny(seed), "forward_goldens.py {} {} all") {}
 
-Golden::Golden(std::string model, const char* what)
+Golden Golden::pro(int seed) { return {make_tiny_pro(seed), "forward_goldens.py {} {} exact"}; }
+
+Golden Golden::v41(int seed, bool engram) {
+  return {make_tiny_v41(seed, 300, engram), "v41_goldens.py {} {}"};
+}
+
+// `command`: a script of tests/oracle and its arguments, with places for model and result.
+Golden::Golden(std::string model, const std::string& command)
     : model_(std::move(model)), folder_(model_ + "/golden") {
   if (file_exists(folder_ + "/done")) return;
-  const std::string command =
-      fmt::format("\"{}\" \"{}/tests/oracle/forward_goldens.py\" \"{}\" \"{}\" {}", python(),
-                  source_dir(), model_, folder_, what);
-  if (std::system(command.c_str()) != 0) fail(Code::kInternal, "failed: {}", command);
+  const std::string call =
+      fmt::format("'{}' {}/tests/oracle/", python(), source_dir()) +
+      fmt::format(fmt::runtime(command), "'" + model_ + "'", "'" + folder_ + "'");
+  if (std::system(call.c_str()) != 0) fail(Code::kInternal, "failed: {}", call);
 }
 
 std::vector<float> Golden::read(const std::string& name) const {

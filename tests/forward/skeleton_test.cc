@@ -18,7 +18,7 @@ class Scribe final : public forward::Executor {
   const std::string& identity() const override { return identity_; }
   std::size_t workspace_bytes() const override { return 0; }
   std::int64_t head_rows() const override { return 4; }
-  void begin(const forward::Batch& b, const float*, forward::Profile*) override {
+  void begin(const forward::Batch& b, forward::Streams, forward::Profile*) override {
     note(fmt::format("begin {}", b.n()));
   }
   void begin_draft(const forward::Batch&, const float*) override { note("begin_draft"); }
@@ -26,7 +26,7 @@ class Scribe final : public forward::Executor {
              kv::Lease) override {
     note(fmt::format("layer {} {} {}", l.index, in.n(), out.n()));
   }
-  void streams(std::int64_t first, std::int64_t n, float*) override {
+  void streams(std::int64_t first, std::int64_t n, float*, float*) override {
     note(fmt::format("streams {} {}", first, n));
   }
   void head(bool, std::span<const forward::LogitsRow> rows) override {

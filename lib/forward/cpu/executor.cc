@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "lib/base/error.h"
 #include "lib/forward/layouts.h"
 #include "lib/forward/rope.h"
 
@@ -25,7 +26,8 @@ CpuExecutor::CpuExecutor(std::shared_ptr<const model::Model> model,
             workspace_,
             *experts_,
             freq_a_,
-            freq_b_} {
+            freq_b_,
+            model_->plan().draft.mhc == model::MhcKind::kLagged} {
   pass_.new_rows.reserve(static_cast<std::size_t>(o.max_tokens));
 }
 
@@ -42,15 +44,24 @@ void CpuExecutor::start(const Batch& batch, Profile* profile) {
   fill_rope(pass_);
 }
 
-void CpuExecutor::begin(const Batch& batch, const float* streams, Profile* profile) {
+void CpuExecutor::begin(const Batch& batch, Streams given, Profile* profile) {
   start(batch, profile);
   hint_hashed(pass_);
-  if (streams == nullptr)
+  const auto n = static_cast<std::size_t>(batch.n());
+  if (given.x == nullptr)
     embed_tokens();
   else
-    std::memcpy(workspace_.streams.data(), streams,
-                static_cast<std::size_t>(batch.n()) * width() * sizeof(float));
+    std::memcpy(workspace_.streams.data(), given.x, n * width() * sizeof(float));
+  if (pass_.lagged) begin_pre(given.pre);
   pass_.mark(model::Part::kEmbedding);
+}
+
+// The first site reads stream 0.
+void CpuExecutor::begin_pre(const float* given) {
+  const std::int64_t n = model_->config().hc_mult, all = pass_.n() * n;
+  float* pre = workspace_.pre.data();
+  for (std::int64_t i = 0; i < all; ++i) pre[i] = i % n == 0 ? 1.0f : 0.0f;
+  if (given != nullptr) std::copy_n(given, all, pre);
 }
 
 void CpuExecutor::embed_tokens() {
@@ -117,9 +128,13 @@ void CpuExecutor::layer(Layer which, const Batch&, const Batch& out, kv::Lease l
   pass_.mark(model::Part::kHyper);
 }
 
-void CpuExecutor::streams(std::int64_t first, std::int64_t count, float* to) {
+void CpuExecutor::streams(std::int64_t first, std::int64_t count, float* to, float* pre) {
   std::memcpy(to, workspace_.streams.data() + static_cast<std::size_t>(first) * width(),
               static_cast<std::size_t>(count) * width() * sizeof(float));
+  if (pre == nullptr) return;
+  V4I_CHECK(pass_.lagged);
+  const std::int64_t n = model_->config().hc_mult;
+  std::copy_n(workspace_.pre.data() + first * n, count * n, pre);
 }
 
 void CpuExecutor::head(bool draft, std::span<const LogitsRow> rows) {

@@ -67,6 +67,11 @@ std::int32_t CudaBackend::experts_that_fit(const model::Model& m, const Options&
 std::unique_ptr<Executor> CudaBackend::open(std::shared_ptr<const model::Model> model,
                                             std::shared_ptr<experts::Experts> experts,
                                             const Options& options) {
+  const std::string beyond = model::first_beyond_v4(model->plan());
+  if (!beyond.empty())
+    fail(Code::kUnsupported,
+         "{}: CUDA runs V4 models, and this one has {}; backend \"cpu\" runs it", model->path(),
+         beyond);
   cpu::check_shapes(*model);
   if (options.numerics == Numerics::kFast)
     fail(Code::kUnsupported,
