@@ -72,11 +72,18 @@ struct Moe {
   Expert shared;                      // absent when shared_experts == 0
 };
 
+struct EngramWeights {
+  Weight wkv;    // [(n + 1) * D, columns * head_dim]
+  Vector qk;     // q_weight * k_weight [n, D]
+  Weight table;  // kFp8, rows x head_dim, block_rows 1, block_cols 32; in the mapping
+};
+
 struct Block {
   Vector attn_norm, ffn_norm;  // [D]
   Hyper hc_attn, hc_ffn;
   Attention attn;
   Moe ffn;
+  EngramWeights engram;  // layers of engram_layer_ids
 };
 
 struct Mtp {  // preview checkpoints, spec 3.1
