@@ -45,16 +45,20 @@ void check_media(const Item& item) {
   }
 }
 
+Lookups with_experts(const std::shared_ptr<const model::Model>& model, Lookups lookups) {
+  if (lookups.experts == nullptr) lookups.experts = experts::mapped_experts(model);
+  return lookups;
+}
+
 }  // namespace
 
 Forward::Forward(std::shared_ptr<const model::Model> model, Backend& backend,
-                 const Options& options, std::shared_ptr<experts::Experts> experts)
+                 const Options& options, Lookups lookups)
     : model_(std::move(model)),
       options_(options),
       layout_(make_layout(model_->config(), model_->plan(), options)),
       draft_layout_(make_draft_layout(model_->config(), model_->plan(), options)),
-      executor_(backend.open(model_, experts != nullptr ? experts : experts::mapped_experts(model_),
-                             options)),
+      executor_(backend.open(model_, with_experts(model_, std::move(lookups)), options)),
       all_(options.max_tokens),
       outputs_(options.max_tokens) {
   if (backend.reads_single_rows()) layout_.row_reads = row_reads(model_->config());

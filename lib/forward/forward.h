@@ -27,9 +27,9 @@ namespace v4i::forward {
 class Forward {
  public:
   // Error(kNoMemory) when the workspace does not fit the budget, Error(kUnsupported) for what the
-  // backend has no kernels for.  `experts` null: those of the mapped checkpoint.
+  // backend has no kernels for.  `lookups.experts` null: those of the mapped checkpoint.
   Forward(std::shared_ptr<const model::Model> model, Backend& backend, const Options& options,
-          std::shared_ptr<experts::Experts> experts = nullptr);
+          Lookups lookups = {});
   ~Forward();
 
   const model::Model& model() const { return *model_; }

@@ -40,7 +40,7 @@ struct Cached : test::Rig {
       : Rig(path, numerics, threads) {
     experts = experts::cached_experts(model, budget, reads(kind), options);
     forward = std::make_unique<forward::Forward>(model, *backend, forward::Options{numerics, 300},
-                                                 experts);
+                                                 forward::Lookups{experts, nullptr});
   }
 };
 

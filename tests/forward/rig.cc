@@ -30,6 +30,18 @@ std::shared_ptr<forward::Backend> make_backend(const char* kernels, ThreadPool& 
 #endif
 }
 
+// From the mapping.
+std::shared_ptr<engram::Tables> engram_tables(const std::shared_ptr<const model::Model>& model,
+                                              Budget& budget, int max_tokens) {
+  const model::Config& c = model->config();
+  if (c.engram.layers.empty()) return nullptr;
+  engram::Options o;
+  o.max_tokens = max_tokens;
+  o.resident = true;
+  return std::make_shared<engram::Tables>(
+      model, engram::ClassMap::from_file(model->checkpoint().folder(), c), nullptr, budget, o);
+}
+
 }  // namespace
 
 Rig::Rig(const std::string& path, forward::Numerics numerics, int threads, int max_tokens,
@@ -37,8 +49,9 @@ Rig::Rig(const std::string& path, forward::Numerics numerics, int threads, int m
     : pool(threads),
       model(model::Model::open(path)),
       backend(make_backend(kernels, pool, budget)),
-      forward(std::make_unique<forward::Forward>(model, *backend,
-                                                 forward::Options{numerics, max_tokens})),
+      forward(std::make_unique<forward::Forward>(
+          model, *backend, forward::Options{numerics, max_tokens},
+          forward::Lookups{nullptr, engram_tables(model, budget, max_tokens)})),
       store(backend->memory()) {}
 
 kv::State Rig::state() {

@@ -53,8 +53,7 @@ class Machine final : public forward::Backend {
   const char* name() const override { return "scribe"; }
   const std::string& identity() const override { return identity_; }
   const std::shared_ptr<store::Memory>& memory() const override { return memory_; }
-  std::unique_ptr<forward::Executor> open(std::shared_ptr<const model::Model>,
-                                          std::shared_ptr<experts::Experts>,
+  std::unique_ptr<forward::Executor> open(std::shared_ptr<const model::Model>, forward::Lookups,
                                           const forward::Options&) override {
     return std::make_unique<Scribe>(&log, [this](const std::string& s) {
       if (then) then(s);

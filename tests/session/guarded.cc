@@ -170,11 +170,11 @@ class GuardedBackend final : public forward::Backend {
   const std::string& identity() const override { return inner_.identity(); }
   const std::shared_ptr<store::Memory>& memory() const override { return memory_; }
   std::unique_ptr<forward::Executor> open(std::shared_ptr<const model::Model> model,
-                                          std::shared_ptr<experts::Experts> experts,
+                                          forward::Lookups lookups,
                                           const forward::Options& options) override {
     const Arena::Open open(arena_);
     return std::make_unique<GuardedExecutor>(
-        arena_, inner_.open(std::move(model), std::move(experts), options));
+        arena_, inner_.open(std::move(model), std::move(lookups), options));
   }
 
  private:

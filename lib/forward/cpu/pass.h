@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "lib/engram/tables.h"
 #include "lib/experts/experts.h"
 #include "lib/forward/batch.h"
 #include "lib/forward/cpu/cpu.h"
@@ -26,6 +27,7 @@ struct NewRow {
 struct Pass : Cpu {
   Workspace& w;
   experts::Experts& experts;
+  engram::Tables* engram;            // null where the model has no n-gram tables
   const std::vector<float>& freq_a;  // rope frequencies, spec 2.1: plain
   const std::vector<float>& freq_b;  // YaRN, for layers with compressed rows
   const bool lagged;                 // mHC: the coefficients of a site collapse at the next one
@@ -61,6 +63,10 @@ void fill_turn(const std::vector<float>& freq, std::int64_t position, float* out
 // The stored forms of a KV row and of an index key (spec 4.3; V4.1: without Hadamard).
 void store_row(const Pass& p, const kv::RowFormat& format, const float* row, std::byte* out);
 void store_key(const Pass& p, float* key, bool hadamard, std::byte* out);
+
+// ---- engram.cc (engram.md 4.1)
+// streams += gate * value of the tokens' n-gram rows.
+void engram(Pass& p, const LayerOf& layer);
 
 // ---- hyper.cc (spec 2.3)
 // streams <- out, streams: what a sublayer found goes back.

@@ -33,9 +33,6 @@ void check_shapes(const model::Model& m) {
   require(c.candidate_blocks == 0 ||
               std::has_single_bit(static_cast<std::uint64_t>(c.candidate_block_rows)),
           m, "candidate_block_size", c.candidate_block_rows, "powers of two");
-  require(m.plan().draft.mhc == model::MhcKind::kSameSite || c.engram.layers.empty(), m,
-          "engram_layer_ids entry", c.engram.layers.empty() ? 0 : c.engram.layers.front(),
-          "no Engram yet");
   if (!indexer) return;
   require(c.index_dim <= 512 && c.index_dim >= c.rope_dim &&
               std::has_single_bit(static_cast<std::uint64_t>(c.index_dim)),
