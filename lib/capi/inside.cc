@@ -75,8 +75,22 @@ v4i_status v4i_session_expert_stats(v4i_session* s, v4i_expert_stat*, size_t, si
   return not_built(s, "expert statistics are", err);
 }
 
-v4i_status v4i_session_engram_stats(v4i_session* s, v4i_engram_stats*, v4i_error** err) {
-  return not_built(s, "Engram statistics are", err);
+v4i_status v4i_session_engram_stats(v4i_session* s, v4i_engram_stats* out, v4i_error** err) {
+  return guard(err, [&] {
+    SessionRead call(s);
+    const session::Session& from = call.session();
+    if (from.context().engram() == nullptr)
+      fail(Code::kUnsupported, "{}: the model has no n-gram tables",
+           from.context().model().path());
+    const session::Lookups& l = from.metrics().lookups;
+    auto stats = zeroed<v4i_engram_stats>();
+    stats.lookups = l.engram_rows;
+    stats.table_hits = l.engram_hits;
+    stats.bytes_read = l.engram_bytes;
+    if (l.engram_gate_count > 0)
+      stats.mean_gate = l.engram_gate_sum / static_cast<double>(l.engram_gate_count);
+    write_struct(stats, out, "v4i_engram_stats");
+  });
 }
 
 v4i_status v4i_session_get_metrics(const v4i_session* s, v4i_session_metrics* out,

@@ -36,6 +36,13 @@ struct Streams {
   const float* pre = nullptr;  // [n, hc_mult], or null
 };
 
+// Gates of n-gram values, one for each stream of a text token and layer with a table: what was
+// added is the gate, between 0 and 1, times the value.
+struct EngramGates {
+  double sum = 0;
+  std::uint64_t count = 0;
+};
+
 struct LogitsRow {
   std::int64_t token = 0;   // index in `out` of the last layer()
   float* logits = nullptr;  // host memory, [vocab]
@@ -49,7 +56,8 @@ class Executor {
   // KV blocks and of saved sessions.  At most 31 characters.
   virtual const std::string& identity() const = 0;
   virtual std::size_t workspace_bytes() const = 0;
-  virtual std::int64_t head_rows() const = 0;  // that one call of head() may ask for
+  virtual std::int64_t head_rows() const = 0;              // that one call of head() may ask for
+  virtual EngramGates engram_gates() const { return {}; }  // of all runs so far
 
   // Streams: the tokens' embeddings, hc_mult times; or `given`, where it is not null.  The batch
   // stays as it is until finish() or an error.  A profile, if given, is told where the time goes.

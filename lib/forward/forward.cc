@@ -33,6 +33,14 @@ void check_token(const model::Model& m, const Token& t) {
          c.max_positions);
 }
 
+// Rows alone are what a model has whose late layers read the rows of an earlier one.
+void check_rows_only(const model::Model& m, std::span<const Item> items) {
+  for (const Item& i : items) {
+    V4I_CHECK(i.rows_only == items[0].rows_only);
+    if (i.rows_only) V4I_CHECK(m.plan().outputs_from > 0 && output_tokens(i) == 0);
+  }
+}
+
 // No media span may reach out of its item's tokens.
 void check_media(const Item& item) {
   V4I_CHECK(item.media.size() == item.media_rows.size());
@@ -76,6 +84,7 @@ void Forward::set_batch(std::span<const Item> items) {
     total += i.tokens.size();
     check_media(i);
   }
+  check_rows_only(*model_, items);
   V4I_CHECK(total > 0 && total <= static_cast<std::size_t>(options_.max_tokens));
   all_.set(items, model_->config().width);
   for (const Token& t : all_.tokens()) check_token(*model_, t);
@@ -91,13 +100,13 @@ void Forward::in_chunk(std::span<const Item> items, Body&& body) {
     for (; begun < items.size(); ++begun)
       items[begun].state->begin(items[begun].tokens, items[begun].media);
     body();
-    for (const Item& i : items) i.state->close();
+    for (const Item& i : items) i.state->close(!i.rows_only);
   } catch (...) {
     executor_->abandon();
     for (std::size_t i = 0; i < begun; ++i) items[i].state->abort();
     throw;
   }
-  for (const Item& i : items) i.state->commit();
+  for (const Item& i : items) i.state->commit(!i.rows_only);
 }
 
 void Forward::layer(Layer which, const Batch& out, const CancelFlag* cancel) {
@@ -110,7 +119,8 @@ void Forward::run(std::span<const Item> items, const CancelFlag* cancel, Profile
   in_chunk(items, [&] {
     executor_->begin(all_, {}, profile);
     outputs_.set_outputs_of(all_);
-    const auto last = static_cast<int>(model_->config().layers) - 1;
+    const auto last = items[0].rows_only ? model_->plan().outputs_from
+                                         : static_cast<int>(model_->config().layers) - 1;
     for (int l = 0; l <= last; ++l) layer({l, false}, l == last ? outputs_ : all_, cancel);
     throw_if_cancelled(cancel);
     emit(cancel);

@@ -37,6 +37,7 @@ class Forward {
   const kv::Layout& layout() const { return layout_; }  // of the KV state of one sequence
   const kv::Layout& draft_layout() const { return draft_layout_; }
   const std::string& identity() const { return executor_->identity(); }
+  EngramGates engram_gates() const { return executor_->engram_gates(); }
   std::size_t workspace_bytes() const { return executor_->workspace_bytes(); }
 
   // Computes every item's tokens and advances its state.  Throws Error: kCancelled

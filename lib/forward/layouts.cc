@@ -59,6 +59,7 @@ kv::Layout make_layout(const model::Config& c, const model::Plan& plan, const Op
   kv::Layout layout = base_layout(c, plan.layers, options);
   for (std::size_t i = 0; i < plan.layers.size(); ++i)
     layout.layers.push_back(layer_layout(c, plan.layers[i], static_cast<int>(i)));
+  layout.outputs_from = plan.outputs_from;
   layout.finish();
   return layout;
 }

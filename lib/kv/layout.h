@@ -58,6 +58,9 @@ struct Layout {
   // by one (RowWave); 0: it needs all rows of a layer in memory.
   int row_reads = 0;
   std::vector<LayerLayout> layers;
+  // Layers behind this one keep nothing but windows (V4.1: the last owner of rows); 0: there is no
+  // such layer.  See State::commit().
+  int outputs_from = 0;
   std::size_t fixed_bytes = 0;  // windows and partial states of all layers
 
   // Fills the offsets and fixed_bytes from the rest.  Error(kInvalid) when a number

@@ -11,12 +11,13 @@
 
 namespace v4i::kv {
 
-store::BlockKey State::snapshot_key(std::int64_t length) const {
+store::BlockKey State::snapshot_key(std::int64_t length, std::int64_t late_start) const {
   constexpr char kTag[] = "snapshot";
   const Digest prefix = prefix_.digest(length);
   Sha256 h;
   h.update(kTag, sizeof kTag);
   h.update(prefix.data(), prefix.size());
+  if (late_start > 0) h.update(&late_start, sizeof late_start);
   return {h.finish()};
 }
 
@@ -77,8 +78,9 @@ void State::remember() {
         to += static_cast<std::size_t>(n) * tables_[t].row_bytes();
       });
     if (!whole) return;
-    snapshots_.push_back(
-        {length_, cache_->seal(snapshot_key(length_), std::move(slot)), length_ == prompt_end_});
+    snapshots_.push_back({length_,
+                          cache_->seal(snapshot_key(length_, late_start_), std::move(slot)),
+                          length_ == prompt_end_, late_start_});
   } catch (const Error&) {
     return;
   } catch (const std::bad_alloc&) {
@@ -131,6 +133,7 @@ void State::rewind(std::int64_t length) {
                               std::min(zeros.size(), fixed_.bytes() - at));
     high_ = 0;
     snapshot_every_ = kFirstSnapshot;
+    late_start_ = 0;
   } else if (high_ - length > layout_->rollback) {
     const Snapshot* s = source(length);
     if (!read_fixed(*s)) {
@@ -139,8 +142,10 @@ void State::rewind(std::int64_t length) {
       return rewind(rewind_target(length));
     }
     high_ = s->length;
+    late_start_ = s->late_start;
   }
   length_ = length;
+  late_start_ = std::min(late_start_, length);
   prefix_.cut(length);
   trim_tables();
   std::erase_if(snapshots_, [&](const Snapshot& s) { return s.length > length; });
@@ -156,7 +161,7 @@ bool State::read_fixed(const Snapshot& s) try {
 }
 
 std::int64_t State::take_up(std::span<const std::int32_t> tokens, const CancelFlag* cancel,
-                            std::span<const Media> media) {
+                            std::span<const Media> media, bool late) {
   V4I_CHECK(pending_ == 0 && length_ == 0);
   const auto most = static_cast<std::int64_t>(tokens.size()) / kSnapshotStep * kSnapshotStep;
   if (most == 0) return 0;
@@ -164,11 +169,12 @@ std::int64_t State::take_up(std::span<const std::int32_t> tokens, const CancelFl
   prefix_.append(tokens, media);
   std::int64_t length = most;
   try {
-    while (length > 0 && !take_up_at(length, cancel)) length -= kSnapshotStep;
+    while (length > 0 && !take_up_at(length, late ? 0 : length, cancel)) length -= kSnapshotStep;
   } catch (...) {
     length = 0;
   }
   length_ = high_ = length;
+  late_start_ = late ? 0 : length;
   prefix_.cut(length);
   trim_tables();
   return length;
@@ -186,9 +192,9 @@ void State::take_over(std::int64_t length, const std::byte* snapshot) {
     });
 }
 
-bool State::take_up_at(std::int64_t length, const CancelFlag* cancel) {
-  const store::BlockRef snapshot =
-      cache_->known(snapshot_key(length), {snapshot_bytes(length), 0}, cache_->host(), cancel);
+bool State::take_up_at(std::int64_t length, std::int64_t late_start, const CancelFlag* cancel) {
+  const store::BlockRef snapshot = cache_->known(
+      snapshot_key(length, late_start), {snapshot_bytes(length), 0}, cache_->host(), cancel);
   if (snapshot == nullptr) return false;
   for (std::size_t t = 0; t < tables_.size(); ++t) {
     tables_[t].truncate(0);
@@ -203,7 +209,7 @@ bool State::take_up_at(std::int64_t length, const CancelFlag* cancel) {
     if (!tables_[t].reserve(open_row(t, length), rows(t, length), *cache_)) return false;
   if (!cache_->view(snapshot, cancel, [&](const std::byte* from) { take_over(length, from); }))
     return false;
-  snapshots_.push_back({length, snapshot, true});
+  snapshots_.push_back({length, snapshot, true, late_start});
   return true;
 }
 

@@ -174,9 +174,21 @@ void State::carry_ring(std::size_t offset, std::size_t slot_bytes, int slots, st
   }
 }
 
-void State::close() {
+// Those that the chunk has not written, of the state that takes the place of this one: nobody reads
+// them, but they are saved.
+void State::clear_late_windows() {
+  const std::size_t bytes =
+      static_cast<std::size_t>(layout_->window_slots) * layout_->window_row.bytes();
+  const std::vector<std::byte> zeros(bytes);
+  for (std::size_t l = static_cast<std::size_t>(layout_->outputs_from) + 1;
+       l < layout_->layers.size(); ++l)
+    cache_->memory().upload(next_.data() + layout_->layers[l].window_offset, zeros.data(), bytes);
+}
+
+void State::close(bool late) {
   V4I_CHECK(pending_ > 0);
   if (next_.empty()) return;
+  if (!late) clear_late_windows();
   const std::int64_t end = length_ + pending_;
   for (const LayerLayout& l : layout_->layers) {
     carry_ring(l.window_offset, layout_->window_row.bytes(), layout_->window_slots, end);
@@ -185,12 +197,13 @@ void State::close() {
   }
 }
 
-void State::commit() {
+void State::commit(bool late) {
   V4I_CHECK(pending_ > 0);
   const std::int64_t before = length_, end = length_ + pending_;
   if (!next_.empty()) fixed_.swap(next_);
   next_.reset();
   length_ = end;
+  if (!late) late_start_ = end;
   pending_ = 0;
   high_ = std::max(high_, length_);
   seal_final_blocks();
@@ -272,6 +285,7 @@ State State::fork() const {
   cache_->memory().copy(other.fixed_.data(), fixed_.data(), fixed_.bytes());
   other.length_ = length_;
   other.high_ = high_;
+  other.late_start_ = late_start_;
   other.snapshots_.assign(snapshots_.begin(), snapshots_.end());
   other.snapshot_every_ = snapshot_every_;
   return other;

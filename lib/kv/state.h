@@ -78,8 +78,13 @@ class State {
   std::byte* new_row(int layer, RowKind kind, std::int64_t row);
   // Brings over what the chunk did not write, before commit(); may throw an error of the memory,
   // and then abort() is the way.
-  void close();
-  void commit();
+  void close(bool late = true);
+  // `late`: the chunk has window rows of all layers; else none of layers from outputs_from on,
+  // which then look back no further than to its end.
+  void commit(bool late = true);
+  // Where the window rows of layers from outputs_from on begin; 0 unless chunks were committed
+  // without.
+  std::int64_t late_start() const { return late_start_; }
   // The room for direct rewinds may shrink by the length of a chunk within the rollback margin.
   void abort() noexcept;
 
@@ -100,9 +105,10 @@ class State {
   std::int64_t chunk_length(std::int64_t tokens, std::int64_t left);
   // For an empty state: takes up the longest prefix of `tokens` that another session, or another
   // process through the store below, has left whole.  Returns its length, a multiple of 128.
-  // Cancelled while it waits for a store, it takes up nothing.
+  // Cancelled while it waits for a store, it takes up nothing.  What is taken up has the window
+  // rows of all layers or, without `late`, none of late ones.
   std::int64_t take_up(std::span<const std::int32_t> tokens, const CancelFlag* cancel = nullptr,
-                       std::span<const Media> media = {});
+                       std::span<const Media> media = {}, bool late = true);
   State fork() const;  // shares sealed blocks, copies the fixed state and open blocks
 
   // Everything needed to continue bit for bit, except the ids of the tokens and the media they
@@ -128,6 +134,7 @@ class State {
     std::int64_t length = 0;
     store::BlockRef block;
     bool prompt_end = false;  // stays in the store below for others when it is wanted no more here
+    std::int64_t late_start = 0;
   };
   State(std::shared_ptr<const Layout> layout, store::BlockCache& cache, Prefix prefix);
   static std::size_t table_index(int layer, RowKind kind) {
@@ -155,6 +162,7 @@ class State {
   std::int64_t final_blocks(std::size_t table, std::int64_t length) const;
   store::BlockKey block_key(std::size_t table, std::int64_t block) const;
   void make_room(std::int64_t tokens, std::size_t media);
+  void clear_late_windows();
   void carry_ring(std::size_t offset, std::size_t slot_bytes, int slots, std::int64_t end);
   void trim_tables() noexcept;
   void seal_final_blocks();
@@ -164,7 +172,7 @@ class State {
   static constexpr std::size_t kMaxSnapshots = 8;
   std::size_t max_snapshots() const;
   bool snapshot_due(std::int64_t before, std::int64_t length) const;
-  store::BlockKey snapshot_key(std::int64_t length) const;
+  store::BlockKey snapshot_key(std::int64_t length, std::int64_t late_start) const;
   std::size_t snapshot_bytes(std::int64_t length) const;
   void remember();
   void thin_snapshots();
@@ -173,7 +181,7 @@ class State {
   bool read_fixed(const Snapshot& s);  // into the fixed state; false when it is lost
   void take_over(std::int64_t length, const std::byte* snapshot);
   // All blocks and the snapshot of a prefix, or nothing.
-  bool take_up_at(std::int64_t length, const CancelFlag* cancel);
+  bool take_up_at(std::int64_t length, std::int64_t late_start, const CancelFlag* cancel);
 
   void save_table(std::size_t table, const WriteBytes& write) const;
   void restore_table(std::size_t table, const ReadBytes& read);
@@ -186,6 +194,7 @@ class State {
   // have been written since the fixed state was last put back.  high_ - length_ <=
   // rollback, always.
   std::int64_t high_ = 0;
+  std::int64_t late_start_ = 0;
   store::Slot fixed_;
   store::Slot next_;                 // what commit() puts in its place, for long chunks
   std::vector<BlockTable> tables_;   // [layers][2]

@@ -1,6 +1,7 @@
 // State::save and State::restore: the KV state as a stream of checked sections.
 //
 //   header   magic, version, chain root, digest of the tokens, length, high   | sum
+//            version 3: with late_start, for a state where it is not 0
 //   fixed    per layer: its window and partial state                          | sum
 //   blocks   per table, per block: the rows that are complete                 | sum
 //
@@ -9,6 +10,7 @@
 // from the header and the layout: nothing in the stream decides an allocation.
 #include <algorithm>
 #include <bit>
+#include <cstddef>
 #include <vector>
 
 #include "lib/base/error.h"
@@ -21,7 +23,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "the stream is the memory layout");
 
 constexpr std::array<char, 8> kMagic = {'V', '4', 'I', 'K', 'V', 'S', 'T', '\n'};
-constexpr std::uint64_t kVersion = 2;
+constexpr std::uint64_t kVersion = 2, kLateVersion = 3;
 constexpr std::uint64_t kHeaderSection = 0, kFixedSection = 1;  // and one more a layer
 
 struct Header {
@@ -30,8 +32,10 @@ struct Header {
   Digest root;    // model, numerics, layout
   Digest tokens;  // of the tokens [0, length)
   std::int64_t length, high;
+  std::int64_t late_start;  // of kLateVersion
+  std::size_t bytes() const { return version == kVersion ? 96 : sizeof(Header); }
 };
-static_assert(sizeof(Header) == 96, "no padding: the header is written as it is");
+static_assert(sizeof(Header) == 104, "no padding: the header is written as it is");
 
 // Far from those of the layers.
 std::uint64_t block_section(std::size_t table, std::int64_t block) {
@@ -62,18 +66,21 @@ void read_section(const ReadBytes& read, std::uint64_t section, void* data, std:
 void check_kind(const Header& h) {
   if (h.magic != kMagic)
     fail(Code::kFormat, "saved KV state: found no V4IKVST at its start, this is something else");
-  if (h.version != kVersion)
-    fail(Code::kFormat, "saved KV state: found version {}, wanted {}; save it again with this one",
-         h.version, kVersion);
+  if (h.version != kVersion && h.version != kLateVersion)
+    fail(Code::kFormat,
+         "saved KV state: found version {}, wanted {} or {}; save it again with this one",
+         h.version, kVersion, kLateVersion);
 }
 
 Header read_header(const ReadBytes& read) {
-  Header h;
+  Header h{};
   std::uint64_t sum = 0;
-  read(&h, sizeof h);
+  constexpr std::size_t kFirst = offsetof(Header, late_start);
+  read(&h, kFirst);
   check_kind(h);
+  if (h.version == kLateVersion) read(&h.late_start, sizeof h.late_start);
   read(&sum, sizeof sum);
-  if (sum != checksum64(&h, sizeof h, kHeaderSection))
+  if (sum != checksum64(&h, h.bytes(), kHeaderSection))
     fail(Code::kFormat, "saved KV state: the header does not match its checksum; it is damaged");
   return h;
 }
@@ -89,6 +96,10 @@ void check_fits(const Header& h, const Digest& root, const Layout& layout, std::
   if (h.high < h.length || h.high - h.length > layout.rollback)
     fail(Code::kFormat, "saved KV state: rings written up to {}, wanted {}..{}", h.high, h.length,
          h.length + layout.rollback);
+  if (h.late_start < 0 || h.late_start > h.length ||
+      (h.late_start > 0) != (h.version == kLateVersion))
+    fail(Code::kFormat, "saved KV state: late windows begin at {}, wanted 1..{}", h.late_start,
+         h.length);
 }
 
 }  // namespace
@@ -100,8 +111,11 @@ std::size_t State::fixed_begin(std::size_t layer) const {
 
 void State::save(const WriteBytes& write) const {
   V4I_CHECK(pending_ == 0);
-  const Header h{kMagic, kVersion, prefix_.root(), prefix_.digest(length_), length_, high_};
-  write_section(write, kHeaderSection, &h, sizeof h);
+  const Header h{kMagic,         late_start_ > 0 ? kLateVersion : kVersion,
+                 prefix_.root(), prefix_.digest(length_),
+                 length_,        high_,
+                 late_start_};
+  write_section(write, kHeaderSection, &h, h.bytes());
   std::vector<std::byte> part;
   for (std::size_t l = 0; l < layout_->layers.size(); ++l) {
     part.resize(fixed_begin(l + 1) - fixed_begin(l));
@@ -134,6 +148,7 @@ void State::restore(const ReadBytes& read, std::span<const std::int32_t> tokens,
          tokens.size());
   next.length_ = h.length;
   next.high_ = h.high;
+  next.late_start_ = h.late_start;
   std::vector<std::byte> part;
   for (std::size_t l = 0; l < layout_->layers.size(); ++l) {
     part.resize(fixed_begin(l + 1) - fixed_begin(l));

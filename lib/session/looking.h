@@ -18,8 +18,10 @@ class Session::Looking {
       const Lookups now = s->looked_up();
       for (auto field :
            {&Lookups::kv_rows, &Lookups::kv_row_loads, &Lookups::kv_wait_ns, &Lookups::expert_uses,
-            &Lookups::expert_loads, &Lookups::expert_load_bytes})
+            &Lookups::expert_loads, &Lookups::expert_load_bytes, &Lookups::engram_rows,
+            &Lookups::engram_hits, &Lookups::engram_bytes, &Lookups::engram_gate_count})
         s->metrics_.lookups.*field += now.*field - s->before_.*field;
+      s->metrics_.lookups.engram_gate_sum += now.engram_gate_sum - s->before_.engram_gate_sum;
     }
   }
   Looking(const Looking&) = delete;

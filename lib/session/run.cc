@@ -70,6 +70,12 @@ forward::Item Session::item(std::int64_t n, float* logits, bool all_logits) {
   return it;
 }
 
+forward::Item Session::rows_item(std::int64_t n) {
+  forward::Item it = item(n, nullptr, false);
+  it.rows_only = true;
+  return it;
+}
+
 Lookups Session::looked_up() const {
   const store::RowCounts rows = cache_->row_counts();
   const experts::Stats experts = context_->experts().stats();
@@ -80,6 +86,14 @@ Lookups Session::looked_up() const {
   out.expert_uses = experts.hits + experts.late + experts.misses;
   out.expert_loads = experts.late + experts.misses;
   out.expert_load_bytes = experts.bytes_read;
+  if (context_->engram() == nullptr) return out;
+  const engram::Stats engram = context_->engram()->stats();
+  const forward::EngramGates gates = context_->forward().engram_gates();
+  out.engram_rows = engram.lookups;
+  out.engram_hits = engram.hits;
+  out.engram_bytes = engram.bytes_read;
+  out.engram_gate_count = gates.count;
+  out.engram_gate_sum = gates.sum;
   return out;
 }
 
@@ -103,15 +117,17 @@ void Session::run(std::span<Session* const> sessions, std::span<const forward::I
 }
 
 void Session::replay(const CancelFlag* cancel, Losses& losses) {
-  const std::int64_t end = position();
+  const std::int64_t end = position(), late = state_.late_start();
   const auto go_back = [&] {
     const std::int64_t usable = state_.usable_length();
     if (usable < position()) state_.rewind(state_.rewind_target(usable));
   };
   for (go_back(); position() < end;) {
     const std::int64_t most = context_->forward().options().max_tokens;
-    const std::int64_t n = state_.chunk_length(std::min(most, end - position()), kv::State::kNoEnd);
-    const forward::Item it = item(n, nullptr, false);
+    const bool rows_only = position() < late;  // as it was
+    const std::int64_t to = rows_only ? late : end;
+    const std::int64_t n = state_.chunk_length(std::min(most, to - position()), kv::State::kNoEnd);
+    const forward::Item it = rows_only ? rows_item(n) : item(n, nullptr, false);
     try {
       const Turn turn(context_->engine().compute_lock(), cancel);
       Session* const self = this;
@@ -145,7 +161,10 @@ void Session::make_whole() {
 
 void Session::take_up(const CancelFlag* cancel) {
   if (position() > 0 || pending() <= kv::State::kSnapshotStep) return;
-  const std::int64_t n = state_.take_up(std::span(tokens_).first(tokens_.size() - 1), cancel);
+  const std::int64_t behind = options_.replay ? window() : 1;  // computed in any case
+  const std::int64_t most = std::max<std::int64_t>(0, size() - behind);
+  const std::int64_t n = state_.take_up(std::span(tokens_).first(static_cast<std::size_t>(most)),
+                                        cancel, {}, !options_.replay);
   metrics_.taken_up_tokens += static_cast<std::uint64_t>(n);
   reused_ += static_cast<std::uint64_t>(n);
 }
@@ -166,15 +185,31 @@ void Session::compute(std::int64_t n, float* logits, bool all_logits, bool decod
   computed(n, logits == logits_.data(), decode, start);
 }
 
+void Session::compute_rows(std::int64_t most, const RunOptions& options) {
+  const auto start = Clock::now();
+  const std::int64_t chunk = std::min(most, rows_ahead());
+  const std::int64_t n = state_.chunk_length(chunk, rows_ahead() - chunk);
+  const forward::Item it = rows_item(n);
+  Session* const self = this;
+  run({&self, 1}, {&it, 1}, options.cancel, options_.profile ? &profile_ : nullptr);
+  computed(n, false, false, start);
+}
+
 void Session::compute_pending(bool decode, const RunOptions& options) {
   const std::int64_t chunk = chunk_size(options);
   take_up(options.cancel);
   const std::int64_t total = pending();
   while (pending() > 0) {
-    const std::int64_t most = std::min(chunk, pending());
-    const std::int64_t n = state_.chunk_length(most, pending() - most);
-    // The head is the widest matrix: only the last chunk needs it.
-    compute(n, n == pending() ? logits_.data() : nullptr, false, decode, options);
+    if (rows_ahead() > 0) {
+      compute_rows(chunk, options);
+    } else {
+      const std::int64_t most = std::min(chunk, pending());
+      // What comes after a replayed prompt is of no use to others.
+      const std::int64_t left = options_.replay ? kv::State::kNoEnd : pending() - most;
+      const std::int64_t n = state_.chunk_length(most, left);
+      // The head is the widest matrix: only the last chunk needs it.
+      compute(n, n == pending() ? logits_.data() : nullptr, false, decode, options);
+    }
     if (decode || !options.progress) continue;
     const auto done = static_cast<std::uint64_t>(total - pending());
     if (options.progress(done, static_cast<std::uint64_t>(total)))

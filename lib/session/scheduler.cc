@@ -59,6 +59,10 @@ void Scheduler::prepare() {
     guard(&seat, [&] { seat.session->check_can_step(); });
     if (!seat.live()) continue;
     guard(&seat, [&] { seat.session->take_up(options_.cancel); });
+    guard(&seat, [&] {  // of replayed prompts, each alone
+      while (seat.live() && seat.session->rows_ahead() > 0)
+        seat.session->compute_rows(chunk_, options_);
+    });
     if (!seat.live()) continue;
     seat.decode = seat.session->pending() == 1;
     seat.session->open_turn();

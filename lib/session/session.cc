@@ -18,6 +18,11 @@ SessionOptions checked(SessionOptions options, const Context& context) {
   if (options.context_size < 0 || options.context_size > context.context_max())
     fail(Code::kInvalid, "context_size is {}, allowed is 1 to {} (0 = the most)",
          options.context_size, context.context_max());
+  if (options.replay && context.model().plan().outputs_from == 0)
+    fail(Code::kUnsupported,
+         "{}: prompts cannot be replayed; that needs a model whose late layers read the rows of an "
+         "earlier one, such as DeepSeek-V4.1",
+         context.model().path());
   if (options.context_size == 0) options.context_size = context.context_max();
   return options;
 }
@@ -107,6 +112,9 @@ void Session::rewind(std::int64_t position) {
 }
 
 void Session::cut(std::int64_t tokens, std::int64_t computed) {
+  // Late layers have no window there: it is computed again.
+  if (options_.replay && computed < std::min(position(), state_.late_start()))
+    computed = std::max<std::int64_t>(0, computed - window());
   if (position() > computed) state_.rewind(state_.rewind_target(computed));
   if (tokens == size()) return;
   tokens_.resize(static_cast<std::size_t>(tokens));

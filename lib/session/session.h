@@ -43,6 +43,10 @@ struct SessionOptions {
   // restore(): a session that was saved by another backend or in other numerics is taken by its
   // tokens, which are then pending; nothing behind them is read.
   bool recompute = false;
+  // Bounded replay of prompts (V4.1): of a prompt's tokens but the last sliding_window ones, only
+  // what later tokens read of them is computed, by the first half of the layers.  Half the time,
+  // and the logits are close to the full ones, not equal.  Error(kUnsupported) for other models.
+  bool replay = false;
   // Where its KV blocks go besides memory, fast to slow.  None: what the context has (OpenOptions).
   Tiers tiers;
 };
@@ -87,6 +91,10 @@ struct Lookups {
   // Experts that tokens were routed to, once a layer and run, and what of them was read from the
   // files; 0 where experts are mapped.
   std::uint64_t expert_uses = 0, expert_loads = 0, expert_load_bytes = 0;
+  // Rows of n-gram tables that tokens selected, those of them that were in memory, bytes read of
+  // the files; gates, and how many they were.
+  std::uint64_t engram_rows = 0, engram_hits = 0, engram_bytes = 0, engram_gate_count = 0;
+  double engram_gate_sum = 0;
 };
 
 struct Metrics {
@@ -109,6 +117,7 @@ class Session {
   Session(std::shared_ptr<Context> context, const SessionOptions& options);
 
   Context& context() { return *context_; }
+  const Context& context() const { return *context_; }
   std::span<const std::int32_t> tokens() const { return tokens_; }
   std::int64_t position() const { return state_.length() - ahead_; }
   std::int64_t pending() const { return size() - position(); }
@@ -198,7 +207,14 @@ class Session {
                   const CancelFlag* cancel, forward::Profile* profile);
   class Looking;              // adds what a run looks up to its sessions' metrics
   Lookups looked_up() const;  // by everybody, so far: under the compute lock
-  void open_turn();           // the clock of first_token_ns
+  std::int64_t window() const { return context_->model().config().window; }
+  forward::Item rows_item(std::int64_t n);  // item() with rows_only
+  // Pending tokens of which only rows are computed, where the session replays prompts.
+  std::int64_t rows_ahead() const {
+    return options_.replay ? std::max<std::int64_t>(0, pending() - window()) : 0;
+  }
+  void compute_rows(std::int64_t most, const RunOptions& options);  // of one chunk of them
+  void open_turn();                                                 // the clock of first_token_ns
   // Hears of every sampled token; true: no more are wanted.
   using OnToken = std::function<bool(const Step&)>;
   Step step_some(const RunOptions& options, std::int64_t most, const OnToken& on_token);

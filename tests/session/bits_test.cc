@@ -68,7 +68,7 @@ struct Walk {  // a session that is taken from token to token, and what must com
   std::unique_ptr<Session> session;
 };
 
-TEST_CASE("save, restore, continue equals uninterrupted at every position") {
+TEST_CASE("save, restore, continue equals uninterrupted at every position", "[session][family]") {
   for (const auto numerics : walked()) {
     Walk w(numerics);
     for (std::size_t p = 1; p <= kTokens; p += stride()) {
@@ -82,7 +82,8 @@ TEST_CASE("save, restore, continue equals uninterrupted at every position") {
   }
 }
 
-TEST_CASE("a session saved with pending tokens computes them after it is restored") {
+TEST_CASE("a session saved with pending tokens computes them after it is restored",
+          "[session][family]") {
   Walk w(forward::Numerics::kNative);
   for (std::size_t p = 10; p < kTokens; p += 29) {
     REQUIRE(w.stands_at(
@@ -98,7 +99,8 @@ TEST_CASE("a session saved with pending tokens computes them after it is restore
   }
 }
 
-TEST_CASE("a fork continues like its origin, which does not notice, at every position") {
+TEST_CASE("a fork continues like its origin, which does not notice, at every position",
+          "[session][family]") {
   for (const auto numerics : walked()) {
     Walk w(numerics);
     const Ids other = make_ids(kTokens, 99);
@@ -113,7 +115,7 @@ TEST_CASE("a fork continues like its origin, which does not notice, at every pos
   }
 }
 
-TEST_CASE("rewind to every position leaves no trace of what was taken back") {
+TEST_CASE("rewind to every position leaves no trace of what was taken back", "[session][family]") {
   for (const auto numerics : walked()) {
     Walk w(numerics);
     const Ids other = make_ids(kTokens, 98);
@@ -130,7 +132,7 @@ TEST_CASE("rewind to every position leaves no trace of what was taken back") {
   }
 }
 
-TEST_CASE("deep rewinds, one after the other, compute the same bits again") {
+TEST_CASE("deep rewinds, one after the other, compute the same bits again", "[session][family]") {
   Walk w(forward::Numerics::kNative);
   eval(*w.session, w.ids);
   for (const std::size_t p : {299u, 290u, 270u, 256u, 255u, 129u, 128u, 127u, 64u, 17u, 5u, 1u}) {
@@ -144,7 +146,8 @@ TEST_CASE("deep rewinds, one after the other, compute the same bits again") {
   REQUIRE(same_rows(eval(*w.session, w.ids), 0, w.want, 0, kTokens));
 }
 
-TEST_CASE("sync keeps the longest prefix and computes the rest, at every position") {
+TEST_CASE("sync keeps the longest prefix and computes the rest, at every position",
+          "[session][family]") {
   for (const auto numerics : walked()) {
     Walk w(numerics);
     for (std::size_t p = 1; p < kTokens; p += stride()) {
@@ -162,7 +165,7 @@ TEST_CASE("sync keeps the longest prefix and computes the rest, at every positio
   }
 }
 
-TEST_CASE("sync with the same tokens, fewer and none") {
+TEST_CASE("sync with the same tokens, fewer and none", "[session][family]") {
   Walk w(forward::Numerics::kNative);
   w.session->sync(part(w.ids, 0, 100));
   REQUIRE(w.stands_at(*w.session, 100));
@@ -176,7 +179,7 @@ TEST_CASE("sync with the same tokens, fewer and none") {
   REQUIRE(w.stands_at(*w.session, kTokens));
 }
 
-TEST_CASE("taking back one sampled token needs no computing") {
+TEST_CASE("taking back one sampled token needs no computing", "[session][family]") {
   Walk w(forward::Numerics::kNative);
   w.session->append(part(w.ids, 0, 40));
   w.session->step({});
@@ -185,7 +188,7 @@ TEST_CASE("taking back one sampled token needs no computing") {
   REQUIRE(w.stands_at(*w.session, 40));
 }
 
-TEST_CASE("chunks and threads do not change a bit") {
+TEST_CASE("chunks and threads do not change a bit", "[session][family]") {
   for (const auto numerics : kBoth) {
     const Ids ids = make_ids(kTokens);
     const Logits want = reference(ids, {.numerics = numerics, .batch = 300});

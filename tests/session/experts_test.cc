@@ -17,7 +17,7 @@ std::shared_ptr<ses::Context> open_under(std::uint64_t cap, ses::OpenOptions opt
   ses::EngineOptions engine;
   engine.threads = 1;
   engine.host_bytes = cap;
-  options.path = v4i::test::make_tiny(0);
+  options.path = tiny(0);
   options.context_hint = 1024;
   options.max_batch_tokens = 4;
   return ses::Context::open(std::make_shared<ses::Engine>(engine), options);

@@ -24,9 +24,14 @@ std::shared_ptr<Engine> make_engine(int threads, const std::string& isa) {
   return std::make_shared<Engine>(o);
 }
 
+std::string tiny(int seed) {
+  const std::string family = v4i::test::from_environment("V4INFER_TEST_FAMILY", "v4");
+  return family == "v41" ? v4i::test::make_tiny_v41(seed) : v4i::test::make_tiny(seed);
+}
+
 std::shared_ptr<Context> open(std::shared_ptr<Engine> engine, const Open& o) {
   OpenOptions options;
-  options.path = o.path.empty() ? v4i::test::make_tiny(o.seed) : o.path;
+  options.path = o.path.empty() ? tiny(o.seed) : o.path;
   options.numerics = o.numerics;
   options.max_batch_tokens = o.batch;
   options.context_hint = o.context;
@@ -34,6 +39,8 @@ std::shared_ptr<Context> open(std::shared_ptr<Engine> engine, const Open& o) {
   options.rows_per_block = o.rows_per_block;
   if (o.expert_slots > 0) options.experts = experts::Placement::kCached;
   options.expert_slots = o.expert_slots;
+  options.engram = experts::Placement::kCached;
+  options.engram_cache_bytes = 64 << 10;
   return Context::open(std::move(engine), options);
 }
 
@@ -48,7 +55,7 @@ std::unique_ptr<Session> make_session(std::shared_ptr<Context> context, std::uin
 const std::string& model_with_tokenizer() {
   static const v4i::test::TempDir* dir = [] {
     static const v4i::test::TempDir made;
-    v4i::test::copy_model(v4i::test::make_tiny(0), made.path());
+    v4i::test::copy_model(tiny(0), made.path());
     v4i::test::write_file(made.file("tokenizer.json"),
                           v4i::test::read_file(v4i::test::source_dir() +
                                                "/tests/tokenizer/golden/tokenizer_512.json"));

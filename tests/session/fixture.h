@@ -19,6 +19,9 @@ inline constexpr std::size_t kVocab = 512;
 inline constexpr forward::Numerics kBoth[] = {forward::Numerics::kNative,
                                               forward::Numerics::kExact};
 
+// The tiny model `seed`: of V4, or of V4.1 where V4INFER_TEST_FAMILY is "v41".
+std::string tiny(int seed);
+
 struct Open {
   int seed = 0;
   forward::Numerics numerics = forward::Numerics::kNative;

@@ -178,7 +178,8 @@ TEST_CASE("options that make no sense are refused before anything is computed") 
   CHECK(has(error_of([&] { mute->generate(o, {}, nullptr); }), "-6 "));
 }
 
-TEST_CASE("a saved, restored, forked or rewound session streams the same text") {
+TEST_CASE("a saved, restored, forked or rewound session streams the same text",
+          "[session][family]") {
   const Out whole = generate(*make(9), 60);
   const auto s = make(9);
   std::string text;
@@ -207,7 +208,7 @@ TEST_CASE("the same seed gives the same text, another seed another one") {
 
 TEST_CASE("a tokenizer larger than the vocabulary is refused at open") {
   v4i::test::TempDir dir;
-  v4i::test::copy_model(v4i::test::make_tiny(0), dir.path());
+  v4i::test::copy_model(tiny(0), dir.path());
   v4i::test::write_file(
       dir.file("tokenizer.json"),
       v4i::test::read_file(v4i::test::source_dir() + "/tests/tokenizer/golden/tokenizer.json"));

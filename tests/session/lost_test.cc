@@ -49,7 +49,7 @@ Text plain_talk(const Ids& prompt, int steps) {
 }  // namespace
 
 TEST_CASE("stores of many seeds that lose, damage, delay and refuse blocks give the same text",
-          "[session][lost]") {
+          "[session][lost][family]") {
 #ifdef V4I_TEST_GUARDED
   constexpr std::uint32_t kSeeds = 20;  // its pages take time to open
 #else
@@ -232,7 +232,7 @@ TEST_CASE("in a batch, a session whose lost rows cannot be computed again fails 
 }
 
 TEST_CASE("another process takes up a prefix from the store, and goes on with the same bits",
-          "[session][lost]") {
+          "[session][lost][family]") {
   const auto store = std::make_shared<UnreliableStore>(1, UnreliableStore::Chances{});
   const Ids shared = make_ids(700);
   Ids other = make_ids(60, 9);
@@ -268,7 +268,7 @@ TEST_CASE("another process takes up a prefix from the store, and goes on with th
 }
 
 TEST_CASE("a session takes up what another one of its context holds, without any store",
-          "[session][lost]") {
+          "[session][lost][family]") {
   const Ids ids = make_ids(600);
   const Logits want = reference(ids);
   const auto context = open(Open{});
@@ -293,7 +293,7 @@ TEST_CASE("a session takes up what another one of its context holds, without any
 }
 
 TEST_CASE("a session whose blocks are lost or elsewhere is saved, forked and rewound whole",
-          "[session][lost]") {
+          "[session][lost][family]") {
   const Ids ids = make_ids(300);
   const Logits want = reference(ids);
   for (const unsigned forget : {0u, 20u, 100u}) {

@@ -36,7 +36,8 @@ std::unique_ptr<Session> make(const std::shared_ptr<Context>& context, std::size
   return s;
 }
 
-TEST_CASE("stepping four sessions together equals stepping each alone, bit for bit") {
+TEST_CASE("stepping four sessions together equals stepping each alone, bit for bit",
+          "[session][family]") {
   for (const auto numerics : kBoth) {
     const auto context = open({.numerics = numerics});
     Batch batch;
@@ -68,7 +69,7 @@ TEST_CASE("stepping four sessions together equals stepping each alone, bit for b
   }
 }
 
-TEST_CASE("more sessions than fit one batch step in several") {
+TEST_CASE("more sessions than fit one batch step in several", "[session][family]") {
   const auto context = open({.batch = 5});
   Batch batch;
   for (std::size_t i = 0; i < 12; ++i) {
@@ -187,7 +188,8 @@ TEST_CASE("a session twice, none, or of another model is refused before anything
   CHECK(a->tokens().size() == 1);
 }
 
-TEST_CASE("two threads with a session each, of one context and of one engine") {
+TEST_CASE("two threads with a session each, of one context and of one engine",
+          "[session][family]") {
   const auto engine = make_engine(2);
   const auto one = open(engine), two = open(engine, {.numerics = forward::Numerics::kExact});
   for (const auto& other : {one, two}) {

@@ -37,7 +37,8 @@ std::string with(std::string bytes, std::size_t offset, T value) {
   return bytes;
 }
 
-TEST_CASE("a restored session has the tokens, seed, finish and logits, and draws the same") {
+TEST_CASE("a restored session has the tokens, seed, finish and logits, and draws the same",
+          "[session][family]") {
   const auto s = played();
   const auto copy = restore(context(), save(*s));
   copy->set_sampler(hot());

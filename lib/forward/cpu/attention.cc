@@ -85,9 +85,10 @@ Visible visible(const Pass& p, const LayerOf& layer, std::int64_t t) {
 // Window rows by rising position.
 std::int64_t window_rows(const Pass& p, const LayerOf& layer, std::int64_t t, const void** out) {
   const std::int64_t position = p.token(t).position;
+  const bool late = layer.kv >= p.layout().outputs_from;
+  const std::int64_t first = late ? p.state(t).late_start() : 0;
   std::int64_t n = 0;
-  for (std::int64_t at = std::max<std::int64_t>(0, position - p.config.window + 1); at <= position;
-       ++at)
+  for (std::int64_t at = std::max(first, position - p.config.window + 1); at <= position; ++at)
     out[n++] = window_row(p, layer.kv, t, at);
   return n;
 }

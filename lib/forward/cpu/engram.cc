@@ -31,8 +31,8 @@ float gate_of(const float* x, const float* weight, const float* key, std::int64_
   return kernels::sigmoid(std::copysign(std::sqrt(std::max(std::fabs(dot), kLeast)), dot));
 }
 
-// Stream s of token t; kv: its keys, then the value.
-void add_value(const Pass& p, const model::EngramWeights& w, std::int64_t t, std::int64_t s) {
+// Stream s of token t; kv: its keys, then the value.  Returns the gate.
+float add_value(const Pass& p, const model::EngramWeights& w, std::int64_t t, std::int64_t s) {
   const std::int64_t n = p.config.hc_mult, d = p.config.width;
   const float* kv = p.w.wide.data() + t * (n + 1) * d;
   float* x = p.w.streams.data() + (t * n + s) * d;
@@ -40,6 +40,19 @@ void add_value(const Pass& p, const model::EngramWeights& w, std::int64_t t, std
   const float* value = kv + n * d;
   for (std::int64_t i = 0; i < d; ++i) x[i] += gate * value[i];
   p.round(x, d);
+  return gate;
+}
+
+bool is_text(const Pass& p, std::int64_t t) { return p.token(t).embedding == nullptr; }
+
+void count_gates(Pass& p) {
+  const std::int64_t streams = p.config.hc_mult;
+  for (std::int64_t t = 0; t < p.n(); ++t) {
+    if (!is_text(p, t)) continue;
+    for (std::int64_t s = 0; s < streams; ++s)
+      p.gates.sum += static_cast<double>(p.w.gates[static_cast<std::size_t>(t * streams + s)]);
+    p.gates.count += static_cast<std::uint64_t>(streams);
+  }
 }
 
 }  // namespace
@@ -59,9 +72,10 @@ void engram(Pass& p, const LayerOf& layer) {
   linear(p, w.wkv, rows, width, n, p.w.wide.data(), kv, true);
   p.pool.run(n * c.hc_mult, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t u = begin; u < end; ++u)  // an image's tokens get nothing
-      if (p.token(u / c.hc_mult).embedding == nullptr)
-        add_value(p, w, u / c.hc_mult, u % c.hc_mult);
+      if (is_text(p, u / c.hc_mult))
+        p.w.gates[static_cast<std::size_t>(u)] = add_value(p, w, u / c.hc_mult, u % c.hc_mult);
   });
+  count_gates(p);
   p.mark(model::Part::kEngram);
 }
 

@@ -19,6 +19,7 @@ class CpuExecutor final : public Executor {
   const std::string& identity() const override { return identity_; }
   std::size_t workspace_bytes() const override { return workspace_.bytes(); }
   std::int64_t head_rows() const override { return Workspace::kHeadTokens; }
+  EngramGates engram_gates() const override { return pass_.gates; }
   void begin(const Batch& batch, Streams given, Profile* profile) override;
   void begin_draft(const Batch& batch, const float* hidden) override;
   void layer(Layer layer, const Batch& in, const Batch& out, kv::Lease lease) override;

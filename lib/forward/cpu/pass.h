@@ -35,6 +35,7 @@ struct Pass : Cpu {
   const Batch* batch = nullptr;  // whose tokens the workspace holds
   const CancelFlag* cancel = nullptr;
   std::vector<NewRow> new_rows{};  // of the layer in work
+  EngramGates gates{};             // of all runs
   Profile* profile = nullptr;      // or where the time of this run is counted
 
   std::int64_t n() const { return batch->n(); }

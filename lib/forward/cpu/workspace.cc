@@ -79,6 +79,7 @@ Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int6
   take(wide, std::max({n * heads_width, gate_rows * c.expert_width, n * engram}));
   take(kv, n * c.head_dim);
   take(rows, n * static_cast<std::int64_t>(layout.window_row.bytes()));
+  take(gates, engram > 0 ? n * c.hc_mult : 0);
   for (auto* b : {&z, &zq}) take(*b, n * std::max(c.o_groups * c.o_lora, engram_width(c)));
   take(partial, n * most_partial(layout));
   take(pooled, n * (c.head_dim + c.index_dim));

@@ -58,6 +58,7 @@ struct Workspace {
   // [H, d] of attention: queries, then what their heads found; or [K, I] of the experts' gates; or
   // [n + 1, D] of Engram: keys and value.
   Buffer<float> wide;
+  Buffer<float> gates;                // [n] of Engram
   Buffer<float> kv;                   // [d]
   Buffer<std::byte> rows;             // stored KV row of each token
   Buffer<float> z, zq;                // [G, o_lora]; of Engram, a token's rows
