@@ -12,7 +12,7 @@
 
 #include "bench/support/whole.h"
 #include "lib/experts/expert_files.h"
-#include "lib/experts/slot_memory.h"
+#include "lib/store/slot_memory.h"
 
 namespace {
 
@@ -36,7 +36,7 @@ class Disk {
   explicit Disk(session::Context& context)
       : files_(model::Model::open(context.model().path())), reads_(context.engine().reads()) {
     for (Item& i : items_) {
-      i.memory = experts::SlotMemory(budget_, files_.slot_bytes(), 0);
+      i.memory = store::SlotMemory(budget_, files_.slot_bytes(), 0);
       i.requests = std::make_unique<store::ReadRequest[]>(files_.most_reads());
     }
   }
@@ -63,7 +63,7 @@ class Disk {
 
  private:
   struct Item {
-    experts::SlotMemory memory;
+    store::SlotMemory memory;
     std::unique_ptr<store::ReadRequest[]> requests;
   };
   Budget budget_;

@@ -2,13 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
+
+#include "lib/tensor/row_form.h"
 
 namespace v4i::kernels {
 
-// A stored KV row: packed = (dim - rope) e4m3 | rope bf16 | ue8m0 per 64; else float32.
+// A stored KV row.
 struct RowShape {
   int dim, rope;
-  bool packed;
+  RowForm form;
 };
 
 // One query token's attention over `rows` candidate rows (keys are values), for
@@ -16,7 +19,7 @@ struct RowShape {
 //   l_i = (q . k_i) scale;  m = max l_i;  den = sum exp(l_i - m) + exp(sink - m)
 //   out = (sum p(l_i) k_i) / den,   p = exp(l_i - m), rounded to bf16 when round_bf16
 struct AttentionArgs {
-  RowShape shape;
+  RowShape shape;          // of rows below `split`
   const void* const* row;  // [rows]
   std::int64_t rows;
   const float* q;     // [heads, dim]
@@ -26,6 +29,12 @@ struct AttentionArgs {
   float scale;
   bool round_bf16;  // q holds bf16 values then
   float* scratch;   // attention_scratch_floats(dim, rows, heads of the call)
+  std::int64_t split = std::numeric_limits<std::int64_t>::max();  // from here on rows have
+  RowForm rest = RowForm::kFloat32;                               // this form
+
+  RowShape shape_of(std::int64_t i) const {
+    return i < split ? shape : RowShape{shape.dim, shape.rope, rest};
+  }
 };
 constexpr std::int64_t kAttentionTile = 128;  // rows dequantised together
 constexpr std::int64_t attention_scratch_floats(std::int64_t dim, std::int64_t rows,

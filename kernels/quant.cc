@@ -11,6 +11,8 @@ namespace v4i::kernels {
 
 namespace {
 
+constexpr int kFp8RowBlock = 32, kFp4RowBlock = 16;  // channels of a scale
+
 float max_magnitude(const float* x, std::int64_t n) {
   float m = 0.0f;
   for (std::int64_t i = 0; i < n; ++i) m = std::max(m, std::fabs(x[i]));
@@ -49,6 +51,44 @@ void simulate(const float* x, float* y, std::int64_t n, std::int64_t block) {
   }
 }
 
+void unpack_row_v4(const std::uint8_t* row, int dim, int rope, float* out) {
+  const int plain = dim - rope;
+  const std::uint8_t* scales = row + plain + 2 * rope;
+  for (int i = 0; i < plain; ++i)
+    out[i] = decode_e4m3(row[i]) * static_cast<float>(decode_ue8m0(scales[i / 64]));
+  for (int i = 0; i < rope; ++i) {
+    std::uint16_t code;
+    std::memcpy(&code, row + plain + 2 * i, sizeof code);
+    out[plain + i] = decode_bf16(code);
+  }
+}
+
+// Codes of x[0, n), a scale for each `block` of them.
+void pack_fp8(const float* x, int n, int block, std::uint8_t* codes, std::uint8_t* scales) {
+  for (int b = 0; b < n; b += block) {
+    const int m = std::min(block, n - b);
+    const int e = fp8_exponent(x + b, m);
+    const float inverse = inverse_power(e);
+    for (int i = b; i < b + m; ++i) codes[i] = encode_e4m3(quantised_e4m3(x[i], inverse));
+    scales[b / block] = static_cast<std::uint8_t>(e + 127);
+  }
+}
+
+void pack_fp4(const float* x, int dim, std::uint8_t* out) {
+  std::uint8_t* scales = out + (dim + 1) / 2;
+  std::memset(out, 0, static_cast<std::size_t>((dim + 1) / 2));
+  for (int b = 0; b < dim; b += kFp4RowBlock) {
+    const int m = std::min(kFp4RowBlock, dim - b);
+    const float top = std::max(max_magnitude(x + b, m), 6.0f * 0x1p-9f) / 6.0f;
+    const float scale = round_e4m3(std::min(top, 448.0f));
+    scales[b / kFp4RowBlock] = encode_e4m3(scale);
+    for (int i = b; i < b + m; ++i) {
+      const unsigned code = encode_e2m1(std::clamp(x[i] / scale, -6.0f, 6.0f));
+      out[i / 2] = static_cast<std::uint8_t>(out[i / 2] | code << (i % 2 * 4));
+    }
+  }
+}
+
 }  // namespace
 
 void fp8_sim(const float* x, float* y, std::int64_t n, std::int64_t block) {
@@ -77,31 +117,35 @@ void hadamard(float* x, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) x[i] *= scale;
 }
 
-void pack_row(const float* x, int dim, int rope, std::uint8_t* out) {
-  const int plain = dim - rope;
-  std::uint8_t* scales = out + plain + 2 * rope;
-  for (int b = 0; b < plain; b += 64) {
-    const int m = std::min(64, plain - b);
-    const int e = fp8_exponent(x + b, m);
-    const float inverse = inverse_power(e);
-    for (int i = b; i < b + m; ++i) out[i] = encode_e4m3(quantised_e4m3(x[i], inverse));
-    scales[b / 64] = static_cast<std::uint8_t>(e + 127);
-  }
-  for (int i = 0; i < rope; ++i) {
-    const std::uint16_t code = encode_bf16(x[plain + i]);
-    std::memcpy(out + plain + 2 * i, &code, sizeof code);
+void pack_row(const float* x, int dim, int rope, std::uint8_t* out, RowForm form) {
+  if (form == RowForm::kFloat32) {
+    std::memcpy(out, x, sizeof(float) * static_cast<std::size_t>(dim));
+  } else if (form == RowForm::kFp8) {
+    pack_fp8(x, dim, kFp8RowBlock, out, out + dim);
+  } else if (form == RowForm::kFp4) {
+    pack_fp4(x, dim, out);
+  } else {
+    const int plain = dim - rope;
+    pack_fp8(x, plain, 64, out, out + plain + 2 * rope);
+    for (int i = 0; i < rope; ++i) {
+      const std::uint16_t code = encode_bf16(x[plain + i]);
+      std::memcpy(out + plain + 2 * i, &code, sizeof code);
+    }
   }
 }
 
-void unpack_row(const std::uint8_t* row, int dim, int rope, float* out) {
-  const int plain = dim - rope;
-  const std::uint8_t* scales = row + plain + 2 * rope;
-  for (int i = 0; i < plain; ++i)
-    out[i] = decode_e4m3(row[i]) * static_cast<float>(decode_ue8m0(scales[i / 64]));
-  for (int i = 0; i < rope; ++i) {
-    std::uint16_t code;
-    std::memcpy(&code, row + plain + 2 * i, sizeof code);
-    out[plain + i] = decode_bf16(code);
+void unpack_row(const std::uint8_t* row, int dim, int rope, float* out, RowForm form) {
+  if (form == RowForm::kFloat32) {
+    std::memcpy(out, row, sizeof(float) * static_cast<std::size_t>(dim));
+  } else if (form == RowForm::kFp8) {
+    for (int i = 0; i < dim; ++i)
+      out[i] = decode_e4m3(row[i]) * static_cast<float>(decode_ue8m0(row[dim + i / kFp8RowBlock]));
+  } else if (form == RowForm::kFp4) {
+    const std::uint8_t* scales = row + (dim + 1) / 2;
+    for (int i = 0; i < dim; ++i)
+      out[i] = decode_e2m1(row[i / 2] >> (i % 2 * 4) & 15u) * decode_e4m3(scales[i / kFp4RowBlock]);
+  } else {
+    unpack_row_v4(row, dim, rope, out);
   }
 }
 

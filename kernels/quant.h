@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "lib/tensor/row_form.h"
+
 namespace v4i::kernels {
 
 // x[i] <- nearest representable, blocks of `block` along n; a last short block is
@@ -22,11 +24,14 @@ void round_bf16(float* x, std::int64_t n);
 // Sylvester-ordered Walsh-Hadamard transform times n^-0.5; n is a power of two.
 void hadamard(float* x, std::int64_t n);
 
-// A KV row of `dim` channels whose last `rope` are rotary:
-//   (dim - rope) e4m3 | rope bf16 | one ue8m0 per 64 channels; 584 bytes for 512, 64.
-// pack_row quantises the first dim - rope channels by fp8_sim(64) while packing.
-void pack_row(const float* x, int dim, int rope, std::uint8_t* out);
-void unpack_row(const std::uint8_t* row, int dim, int rope, float* out);
+// A KV row in one of the packed forms of row_form.h.  While packing, channels are quantised by
+//   kFp8Rope16  fp8_sim(64), those before the rotary ones
+//   kFp8        fp8_sim(32)
+//   kFp4        scale s = e4m3(max(max|x|, 6 * 2^-9) / 6) of 16, x / s to the nearest e2m1
+void pack_row(const float* x, int dim, int rope, std::uint8_t* out,
+              RowForm form = RowForm::kFp8Rope16);
+void unpack_row(const std::uint8_t* row, int dim, int rope, float* out,
+                RowForm form = RowForm::kFp8Rope16);
 
 // An index key of `dim` channels: dim / 2 bytes of e2m1 pairs | one ue8m0 per 32.
 // pack_key quantises by fp4_sim(32) while packing; dim is even.

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "lib/tensor/row_form.h"
+
 namespace v4i::kernels {
 
 // `count` heads of one token, one after the other; the last `rope` channels are rotary.
@@ -17,14 +19,16 @@ struct HeadsArgs {
   const float* cos_sin;  // see rope() of ops.h
   float eps;             // of query_heads
   bool native;           // round as the model was trained
+  bool plain = false;    // V4.1: query_heads without the norm, index_heads without Hadamard
 };
 constexpr int kMaxRope = 512;
 
-// One KV row: quantises channels by fp8_sim(64) and packs them, see pack_row() of quant.h.
+// One KV row of a packed form: quantises its channels, see pack_row() of quant.h.
 struct PackArgs {
   const float* x;
   int dim, rope;
   std::uint8_t* out;
+  RowForm form = RowForm::kFp8Rope16;
 };
 
 // One compressed row, channels [begin, end):

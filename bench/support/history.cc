@@ -23,7 +23,7 @@ void random_floats(Random& random, std::byte* out, std::size_t bytes) {
 
 // Values within +-2: e4m3 codes below 0x40 and a sign, bf16 near 1, scales of 1.
 void random_row(Random& random, const kv::RowFormat& f, std::byte* out) {
-  if (f.form == kv::RowForm::kFloat32) return random_floats(random, out, f.bytes());
+  if (f.form == RowForm::kFloat32) return random_floats(random, out, f.bytes());
   const auto plain = static_cast<std::size_t>(f.dim - f.rope);
   std::memset(out, 127, f.bytes());
   for (std::size_t i = 0; i < plain; ++i) out[i] = static_cast<std::byte>(random() & 0xbf);

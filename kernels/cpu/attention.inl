@@ -1,30 +1,58 @@
 // Attention of one query token in terms of F16, sixteen float32 lanes; see linear.inl.
 
-// A stored row as float32.  Packed: (dim - rope) e4m3 | rope bf16 | scales.
-inline void read_kv_row(const RowShape& s, const void* row, float* out) {
-  const auto* bytes = static_cast<const std::uint8_t*>(row);
-  if (!s.packed) {
-    std::memcpy(out, bytes, sizeof(float) * static_cast<std::size_t>(s.dim));
-    return;
-  }
-  const int plain = s.dim - s.rope;
-  const std::uint8_t* scale = bytes + plain + 2 * s.rope;
+// n e4m3 codes as float32, a ue8m0 scale for each kBlock of them; kBlock is a multiple of 16.
+template <int kBlock>
+inline void read_fp8(const std::uint8_t* code, const std::uint8_t* scale, int n, float* out) {
   int c = 0;
-  for (; c + 16 <= plain; c += 16) {  // 64 is a multiple of 16: one scale
-    if (plain_scale(scale[c / 64])) {
-      store(out + c, mul(from_fp8(bytes + c), all(fp8_factor(scale[c / 64]))));
+  for (; c + 16 <= n; c += 16) {
+    if (plain_scale(scale[c / kBlock])) {
+      store(out + c, mul(from_fp8(code + c), all(fp8_factor(scale[c / kBlock]))));
     } else {
-      for (int i = c; i < c + 16; ++i) out[i] = decode_e4m3(bytes[i]) * code_scale(scale[i / 64]);
+      for (int i = c; i < c + 16; ++i)
+        out[i] = decode_e4m3(code[i]) * code_scale(scale[i / kBlock]);
     }
   }
-  for (; c < plain; ++c) out[c] = decode_e4m3(bytes[c]) * code_scale(scale[c / 64]);
-  const std::uint8_t* tail = bytes + plain;
+  for (; c < n; ++c) out[c] = decode_e4m3(code[c]) * code_scale(scale[c / kBlock]);
+}
+
+// V4's row: (dim - rope) e4m3 | rope bf16 | scales.
+inline void read_v4_row(const RowShape& s, const std::uint8_t* row, float* out) {
+  const int plain = s.dim - s.rope;
+  read_fp8<64>(row, row + plain + 2 * s.rope, plain, out);
+  const std::uint8_t* tail = row + plain;
   int i = 0;
   for (; i + 16 <= s.rope; i += 16) store(out + plain + i, from_bf16(tail + 2 * i));
   for (; i < s.rope; ++i) {
     std::uint16_t code;
     std::memcpy(&code, tail + 2 * i, sizeof code);
     out[plain + i] = decode_bf16(code);
+  }
+}
+
+// e2m1 pairs | an e4m3 scale for each 16.
+inline void read_fp4_row(int dim, const std::uint8_t* row, float* out) {
+  const std::uint8_t* scale = row + (dim + 1) / 2;
+  int c = 0;
+  for (; c + 16 <= dim; c += 16)
+    store(out + c, mul(from_fp4(row + c / 2), all(decode_e4m3(scale[c / 16]))));
+  for (; c < dim; ++c)
+    out[c] = decode_e2m1(row[c / 2] >> (c % 2 * 4) & 15u) * decode_e4m3(scale[c / 16]);
+}
+
+// Row i as float32.
+inline void read_kv_row(const AttentionArgs& a, std::int64_t i, float* out) {
+  const RowShape s = a.shape_of(i);
+  const auto* row = static_cast<const std::uint8_t*>(a.row[i]);
+  switch (s.form) {
+    case RowForm::kFloat32:
+      std::memcpy(out, row, sizeof(float) * static_cast<std::size_t>(s.dim));
+      return;
+    case RowForm::kFp8Rope16:
+      return read_v4_row(s, row, out);
+    case RowForm::kFp8:
+      return read_fp8<32>(row, row + s.dim, s.dim, out);
+    case RowForm::kFp4:
+      return read_fp4_row(s.dim, row, out);
   }
 }
 
@@ -93,7 +121,7 @@ void attention(const AttentionArgs& a) {
   const std::int64_t stride = a.rows + 16;
   for (std::int64_t i0 = 0; i0 < a.rows; i0 += kTileRows) {
     const int n = a.rows - i0 < kTileRows ? static_cast<int>(a.rows - i0) : kTileRows;
-    for (int i = 0; i < n; ++i) read_kv_row(a.shape, a.row[i0 + i], key + i * dim);
+    for (int i = 0; i < n; ++i) read_kv_row(a, i0 + i, key + i * dim);
     for (std::int64_t h = a.head_begin; h < a.head_end; ++h) {
       float* logit = logits + (h - a.head_begin) * stride + i0;
       dots(key, dim, n, a.q + h * dim, dim, logit);
@@ -108,7 +136,7 @@ void attention(const AttentionArgs& a) {
   }
   for (std::int64_t i0 = 0; i0 < a.rows; i0 += kTileRows) {
     const int n = a.rows - i0 < kTileRows ? static_cast<int>(a.rows - i0) : kTileRows;
-    for (int i = 0; i < n; ++i) read_kv_row(a.shape, a.row[i0 + i], key + i * dim);
+    for (int i = 0; i < n; ++i) read_kv_row(a, i0 + i, key + i * dim);
     for (std::int64_t h = a.head_begin; h < a.head_end; ++h)
       add_rows(logits + (h - a.head_begin) * stride + i0, key, n, dim, a.out + h * dim);
   }

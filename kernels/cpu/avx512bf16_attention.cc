@@ -231,7 +231,8 @@ void attention(const Plan& p) {
 
 void avx512bf16::attention(const AttentionArgs& a) {
   const RowShape& s = a.shape;
-  if (!s.packed || !a.round_bf16 || s.dim % kBlock != 0 || s.rope % kBlock != 0)
+  const bool v4_rows = s.form == RowForm::kFp8Rope16 && a.split >= a.rows;
+  if (!v4_rows || !a.round_bf16 || s.dim % kBlock != 0 || s.rope % kBlock != 0)
     return avx512::attention(a);
   const int heads = static_cast<int>(a.head_end - a.head_begin), lanes = (heads + 15) / 16 * 16;
   const auto at = reinterpret_cast<std::uintptr_t>(a.scratch);

@@ -154,10 +154,7 @@ void query_heads(const HeadsArgs& a) {
   make_turn(a.cos_sin, a.rope, false, &turn);
   for (std::int64_t h = 0; h < a.count; ++h) {
     float* x = a.x + h * a.dim;
-    if (a.native)
-      normalise_native(x, a.dim, a.eps);
-    else
-      normalise_exact(x, a.dim, a.eps);
+    if (!a.plain) (a.native ? normalise_native : normalise_exact)(x, a.dim, a.eps);
     rotate(x + a.dim - a.rope, a.rope, turn, a.native);
   }
 }
@@ -177,16 +174,24 @@ void index_heads(const HeadsArgs& a) {
     float* x = a.x + h * a.dim;
     rotate(x + a.dim - a.rope, a.rope, turn, a.native);
     if (!a.native) continue;
-    if (a.dim % 16 == 0)
-      hadamard16(x, a.dim, scale);
-    else
-      hadamard(x, a.dim);
-    round_all(x, a.dim);
+    if (!a.plain) {
+      if (a.dim % 16 == 0)
+        hadamard16(x, a.dim, scale);
+      else
+        hadamard(x, a.dim);
+      round_all(x, a.dim);
+    }
     for (int b = 0; b < a.dim; b += 32) fp4_block(x + b, a.dim - b < 32 ? a.dim - b : 32);
   }
 }
 
 void store_row(const PackArgs& a) {
+  if (a.form == RowForm::kFp8) {
+    for (int b = 0; b < a.dim; b += 32)
+      a.out[a.dim + b / 32] = pack_block(a.x + b, a.dim - b < 32 ? a.dim - b : 32, a.out + b);
+    return;
+  }
+  if (a.form != RowForm::kFp8Rope16) return pack_row(a.x, a.dim, a.rope, a.out, a.form);
   const int plain = a.dim - a.rope;
   std::uint8_t* scales = a.out + plain + 2 * a.rope;
   for (int b = 0; b < plain; b += 64)

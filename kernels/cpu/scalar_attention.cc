@@ -12,11 +12,9 @@ namespace v4i::kernels {
 
 namespace {
 
-void read_row(const RowShape& s, const void* row, float* out) {
-  if (s.packed)
-    unpack_row(static_cast<const std::uint8_t*>(row), s.dim, s.rope, out);
-  else
-    std::memcpy(out, row, sizeof(float) * static_cast<std::size_t>(s.dim));
+void read_row(const AttentionArgs& a, std::int64_t i, float* out) {
+  const RowShape s = a.shape_of(i);
+  unpack_row(static_cast<const std::uint8_t*>(a.row[i]), s.dim, s.rope, out, s.form);
 }
 
 void attention_head(const AttentionArgs& a, std::int64_t head) {
@@ -27,7 +25,7 @@ void attention_head(const AttentionArgs& a, std::int64_t head) {
   float* logit = a.scratch + dim;
   float top = -INFINITY;
   for (std::int64_t i = 0; i < a.rows; ++i) {
-    read_row(a.shape, a.row[i], key);
+    read_row(a, i, key);
     double dot = 0;
     for (int c = 0; c < dim; ++c) dot += static_cast<double>(q[c]) * key[c];
     logit[i] = static_cast<float>(dot) * a.scale;
@@ -41,7 +39,7 @@ void attention_head(const AttentionArgs& a, std::int64_t head) {
   }
   std::fill(out, out + dim, 0.0f);
   for (std::int64_t i = 0; i < a.rows; ++i) {
-    read_row(a.shape, a.row[i], key);
+    read_row(a, i, key);
     for (int c = 0; c < dim; ++c) out[c] += logit[i] * key[c];
   }
   for (int c = 0; c < dim; ++c) {

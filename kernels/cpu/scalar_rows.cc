@@ -36,7 +36,7 @@ void turn_tail(float* x, const HeadsArgs& a, bool inverse) {
 
 void scalar::query_heads(const HeadsArgs& a) {
   for (std::int64_t h = 0; h < a.count; ++h) {
-    normalise(a.x + h * a.dim, a);
+    if (!a.plain) normalise(a.x + h * a.dim, a);
     turn_tail(a.x + h * a.dim, a, false);
   }
 }
@@ -50,13 +50,18 @@ void scalar::index_heads(const HeadsArgs& a) {
     float* x = a.x + h * a.dim;
     turn_tail(x, a, false);
     if (!a.native) continue;
-    hadamard(x, a.dim);
-    round_bf16(x, a.dim);
+    if (!a.plain) {
+      hadamard(x, a.dim);
+      round_bf16(x, a.dim);
+    }
     fp4_sim(x, x, a.dim, 32);
   }
 }
 
-void scalar::store_row(const PackArgs& a) { kernels::pack_row(a.x, a.dim, a.rope, a.out); }
+void scalar::store_row(const PackArgs& a) {
+  kernels::pack_row(a.x, a.dim, a.rope, a.out, a.form);
+  ;
+}
 
 void scalar::pool(const PoolArgs& a) {
   for (std::int64_t c = a.begin; c < a.end; ++c) {

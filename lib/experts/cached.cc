@@ -188,7 +188,10 @@ std::shared_ptr<Experts> cached_experts(std::shared_ptr<const model::Model> mode
 }
 
 bool needs_cache(const model::Model& model, const Budget& budget) {
-  return budget.cap() < model.tensor_bytes();
+  std::uint64_t bytes = model.tensor_bytes();  // n-gram tables have a cache of their own
+  for (const model::Block& b : model.weights().layers)
+    bytes -= b.engram.table.data_bytes() + b.engram.table.scale_bytes();
+  return budget.cap() < bytes;
 }
 
 }  // namespace v4i::experts

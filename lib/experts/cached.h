@@ -21,7 +21,7 @@
 #include "lib/experts/experts.h"
 #include "lib/experts/guesses.h"
 #include "lib/experts/heat.h"
-#include "lib/experts/slot_memory.h"
+#include "lib/store/slot_memory.h"
 
 namespace v4i::experts {
 
@@ -52,7 +52,7 @@ class Cached final : public Experts, public Reclaimer {
  private:
   enum class State { kEmpty, kReading, kReady, kStopping };
   struct Slot {
-    SlotMemory memory;
+    store::SlotMemory memory;
     std::unique_ptr<store::ReadRequest[]> requests;
     std::size_t index = 0;  // in slots_
     State state = State::kEmpty;

@@ -45,7 +45,7 @@ Cached::~Cached() {
 Cached::Slot* Cached::grow() noexcept try {
   auto slot = std::make_unique<Slot>();
   slot->requests = std::make_unique<store::ReadRequest[]>(files_.most_reads());
-  slot->memory = SlotMemory(budget_, files_.slot_bytes(), slot_cost_ - files_.slot_bytes());
+  slot->memory = store::SlotMemory(budget_, files_.slot_bytes(), slot_cost_ - files_.slot_bytes());
   if (!slot->memory) return nullptr;
   slot->index = slots_.size();
   slots_.push_back(std::move(slot));

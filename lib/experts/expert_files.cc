@@ -1,16 +1,15 @@
 // Ranges to pieces to reads; see expert_files.h.
 #include "lib/experts/expert_files.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <system_error>
 
 #include "lib/base/error.h"
+#include "lib/store/open_file.h"
 
 namespace v4i::experts {
 
@@ -22,26 +21,6 @@ std::uint64_t floor_of(std::uint64_t at) { return at / kAlign * kAlign; }
 std::uint64_t ceil_of(std::uint64_t at) { return floor_of(at + kAlign - 1); }
 
 std::string reason(int number) { return std::generic_category().message(number); }
-
-// Some file systems accept O_DIRECT and refuse the read.
-bool reads_directly(int fd) {
-  void* page = nullptr;
-  if (::posix_memalign(&page, kAlign, kAlign) != 0) return false;
-  const bool works = ::pread(fd, page, kAlign, 0) >= 0;
-  std::free(page);
-  return works;
-}
-
-// Past the page cache where the file system can: what is read lies in a slot, and a second copy
-// would take the memory that the budget does not know of.
-int open_direct(const std::string& path) {
-#ifdef O_DIRECT
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
-  if (fd >= 0 && reads_directly(fd)) return fd;
-  if (fd >= 0) ::close(fd);
-#endif
-  return ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-}
 
 }  // namespace
 
@@ -78,7 +57,7 @@ void ExpertFiles::close() noexcept {
 void ExpertFiles::open_shard(std::uint32_t shard, const Open& open) {
   const loader::Checkpoint& c = model_->checkpoint();
   const std::string& path = c.shard_path(shard);
-  const int fd = files_[shard] = open ? open(path) : open_direct(path);
+  const int fd = files_[shard] = open ? open(path) : store::open_for_reads(path, true);
   if (fd < 0) fail(Code::kIo, "{}: cannot open: {}", path, reason(errno));
   struct stat st;
   if (open || ::fstat(fd, &st) != 0) return;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "lib/engram/tables.h"
 #include "lib/experts/experts.h"
 #include "lib/forward/executor.h"
 #include "lib/forward/options.h"
@@ -21,6 +22,12 @@ struct DeviceInfo {
   std::string name;                                 // "NVIDIA H100 80GB HBM3"
   std::string arch;                                 // "sm_90"
   std::uint64_t memory_total = 0, memory_free = 0;  // bytes
+};
+
+// What a model looks up besides KV rows.
+struct Lookups {
+  std::shared_ptr<experts::Experts> experts;
+  std::shared_ptr<engram::Tables> engram;  // null where the model has no n-gram tables
 };
 
 class Backend {
@@ -39,11 +46,10 @@ class Backend {
   // Where its executors keep KV rows.
   virtual const std::shared_ptr<store::Memory>& memory() const = 0;
   // Error(kUnsupported) naming the first thing of the model, or of the numerics, that this backend
-  // has no kernel for; kNoMemory when the workspace does not fit.  Weights of `model` and `experts`
+  // has no kernel for; kNoMemory when the workspace does not fit.  Weights of `model` and `lookups`
   // are in the host's memory, unchecked: an executor calls Model::check_rows or trust_rows for rows
   // that it meets for the first time.
-  virtual std::unique_ptr<Executor> open(std::shared_ptr<const model::Model> model,
-                                         std::shared_ptr<experts::Experts> experts,
+  virtual std::unique_ptr<Executor> open(std::shared_ptr<const model::Model> model, Lookups lookups,
                                          const Options& options) = 0;
 };
 

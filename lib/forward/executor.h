@@ -30,6 +30,12 @@ struct Layer {
   bool draft = false;
 };
 
+// Residual streams in host memory, and with lagged mHC the coefficients that collapse them next.
+struct Streams {
+  const float* x = nullptr;    // [n, hc_mult, width]
+  const float* pre = nullptr;  // [n, hc_mult], or null
+};
+
 struct LogitsRow {
   std::int64_t token = 0;   // index in `out` of the last layer()
   float* logits = nullptr;  // host memory, [vocab]
@@ -45,10 +51,9 @@ class Executor {
   virtual std::size_t workspace_bytes() const = 0;
   virtual std::int64_t head_rows() const = 0;  // that one call of head() may ask for
 
-  // Streams: the tokens' embeddings, hc_mult times; or `streams`, host memory [n, hc_mult, width],
-  // where it is not null.  The batch stays as it is until finish() or an error.  A profile, if
-  // given, is told where the time goes.
-  virtual void begin(const Batch& batch, const float* streams, Profile* profile) = 0;
+  // Streams: the tokens' embeddings, hc_mult times; or `given`, where it is not null.  The batch
+  // stays as it is until finish() or an error.  A profile, if given, is told where the time goes.
+  virtual void begin(const Batch& batch, Streams given, Profile* profile) = 0;
   // Of the MTP block (spec 3.1): from `hidden`, host memory [n, hc_mult, width], and the tokens
   // that follow.
   virtual void begin_draft(const Batch& batch, const float* hidden) = 0;
@@ -56,8 +61,9 @@ class Executor {
   // those that have outputs, maybe none.  Later calls count tokens in `out`.  While the lease lives
   // no block of the cache leaves memory: keep it until the layer has read its rows, no longer.
   virtual void layer(Layer layer, const Batch& in, const Batch& out, kv::Lease lease) = 0;
-  // [count, hc_mult, width] of the batch's tokens from `first` on, to host memory.
-  virtual void streams(std::int64_t first, std::int64_t count, float* to) = 0;
+  // [count, hc_mult, width] of the batch's tokens from `first` on, to host memory; and where `pre`
+  // is not null, which asks for lagged mHC, [count, hc_mult].
+  virtual void streams(std::int64_t first, std::int64_t count, float* to, float* pre) = 0;
   virtual void head(bool draft, std::span<const LogitsRow> rows) = 0;
   virtual void finish() = 0;
   // Waits until nothing of this run is under way.

@@ -45,16 +45,20 @@ void check_media(const Item& item) {
   }
 }
 
+Lookups with_experts(const std::shared_ptr<const model::Model>& model, Lookups lookups) {
+  if (lookups.experts == nullptr) lookups.experts = experts::mapped_experts(model);
+  return lookups;
+}
+
 }  // namespace
 
 Forward::Forward(std::shared_ptr<const model::Model> model, Backend& backend,
-                 const Options& options, std::shared_ptr<experts::Experts> experts)
+                 const Options& options, Lookups lookups)
     : model_(std::move(model)),
       options_(options),
       layout_(make_layout(model_->config(), model_->plan(), options)),
       draft_layout_(make_draft_layout(model_->config(), model_->plan(), options)),
-      executor_(backend.open(model_, experts != nullptr ? experts : experts::mapped_experts(model_),
-                             options)),
+      executor_(backend.open(model_, with_experts(model_, std::move(lookups)), options)),
       all_(options.max_tokens),
       outputs_(options.max_tokens) {
   if (backend.reads_single_rows()) layout_.row_reads = row_reads(model_->config());
@@ -104,7 +108,7 @@ void Forward::layer(Layer which, const Batch& out, const CancelFlag* cancel) {
 void Forward::run(std::span<const Item> items, const CancelFlag* cancel, Profile* profile) {
   set_batch(items);
   in_chunk(items, [&] {
-    executor_->begin(all_, nullptr, profile);
+    executor_->begin(all_, {}, profile);
     outputs_.set_outputs_of(all_);
     const auto last = static_cast<int>(model_->config().layers) - 1;
     for (int l = 0; l <= last; ++l) layer({l, false}, l == last ? outputs_ : all_, cancel);
@@ -120,7 +124,7 @@ void Forward::emit(const CancelFlag* cancel) {
   rows_.clear();
   for (const Item& item : all_.items()) {
     const std::int64_t n = output_tokens(item), wanted = logits_tokens(item);
-    if (item.hidden != nullptr) executor_->streams(first, n, item.hidden);
+    if (item.hidden != nullptr) executor_->streams(first, n, item.hidden, nullptr);
     for (std::int64_t t = 0; t < wanted; ++t)
       rows_.push_back({first + n - wanted + t, item.logits + t * model_->config().vocab});
     first += n;
@@ -136,16 +140,25 @@ void Forward::head(bool draft, const CancelFlag* cancel) {
   }
 }
 
-void Forward::run_layer(int index, kv::State& state, std::span<const std::int32_t> tokens,
-                        float* streams) {
+void Forward::run_layers(int first, int last, kv::State& state,
+                         std::span<const std::int32_t> tokens, const Visit& visit) {
   const Item item{&state, tokens};
   set_batch({&item, 1});
+  const model::Config& c = model_->config();
+  const bool lagged = model_->plan().draft.mhc == model::MhcKind::kLagged;
+  const auto n = static_cast<std::size_t>(all_.n() * c.hc_mult);
+  std::vector<float> streams(n * static_cast<std::size_t>(c.width)), pre(lagged ? n : 0);
+  float* pre_data = lagged ? pre.data() : nullptr;
   state.begin(tokens);
   try {
-    executor_->begin(all_, streams, nullptr);
-    layer({index, false}, all_, nullptr);
-    executor_->streams(0, all_.n(), streams);
-    executor_->finish();
+    for (int l = first; l < last; ++l) {
+      visit(l, streams, pre);
+      executor_->begin(all_, {streams.data(), pre_data}, nullptr);
+      layer({l, false}, all_, nullptr);
+      executor_->streams(0, all_.n(), streams.data(), pre_data);
+      executor_->finish();
+    }
+    visit(last, streams, pre);
   } catch (...) {
     executor_->abandon();
     state.abort();

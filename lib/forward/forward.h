@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -26,9 +27,9 @@ namespace v4i::forward {
 class Forward {
  public:
   // Error(kNoMemory) when the workspace does not fit the budget, Error(kUnsupported) for what the
-  // backend has no kernels for.  `experts` null: those of the mapped checkpoint.
+  // backend has no kernels for.  `lookups.experts` null: those of the mapped checkpoint.
   Forward(std::shared_ptr<const model::Model> model, Backend& backend, const Options& options,
-          std::shared_ptr<experts::Experts> experts = nullptr);
+          Lookups lookups = {});
   ~Forward();
 
   const model::Model& model() const { return *model_; }
@@ -51,10 +52,13 @@ class Forward {
   void run_mtp(kv::State& state, std::span<const std::int32_t> next_tokens, const float* hidden,
                float* logits, const CancelFlag* cancel);
 
-  // One block alone, for teacher-forced tests: `streams` [n, hc_mult, width] in and
-  // out, tokens at positions state.length()...  The state is not advanced and rows
-  // of other layers are not touched.
-  void run_layer(int layer, kv::State& state, std::span<const std::int32_t> tokens, float* streams);
+  // Layers [first, last) with forced inputs, for tests: before each layer, and once behind the
+  // last, `visit` sees what the layer before has left, streams [n, hc_mult, width] and with lagged
+  // mHC pre [n, hc_mult] (else empty), and may change it.  The first finds zeros.  Tokens are at
+  // positions state.length()...; the state is not advanced.
+  using Visit = std::function<void(int layer, std::span<float> streams, std::span<float> pre)>;
+  void run_layers(int first, int last, kv::State& state, std::span<const std::int32_t> tokens,
+                  const Visit& visit);
 
  private:
   void set_batch(std::span<const Item> items);

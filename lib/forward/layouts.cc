@@ -8,22 +8,9 @@ namespace v4i::forward {
 
 namespace {
 
-kv::RowFormat row_format(const model::Config& c, model::RowForm form, bool packed) {
-  kv::RowFormat out{static_cast<int>(c.head_dim), static_cast<int>(c.rope_dim),
-                    kv::RowForm::kFloat32};
-  if (!packed) return out;
-  switch (form) {
-    case model::RowForm::kFp8Rope16:
-      out.form = kv::RowForm::kFp8Rope16;
-      break;
-    case model::RowForm::kFp8:
-      out.form = kv::RowForm::kFp8;
-      break;
-    case model::RowForm::kFp4:
-      out.form = kv::RowForm::kFp4;
-      break;
-  }
-  return out;
+kv::RowFormat row_format(const model::Config& c, RowForm form, bool packed) {
+  return {static_cast<int>(c.head_dim), static_cast<int>(c.rope_dim),
+          packed ? form : RowForm::kFloat32};
 }
 
 // All layers of a model store their rows in one form.

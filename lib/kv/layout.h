@@ -12,17 +12,9 @@
 #include <vector>
 
 #include "lib/base/hash.h"
+#include "lib/tensor/row_form.h"
 
 namespace v4i::kv {
-
-// How a KV row of `dim` channels, the last `rope` of them rotary, is stored.
-enum class RowForm {
-  kFloat32,    // dim float32
-  kFp8Rope16,  // V4: (dim - rope) e4m3 | rope bf16 | ceil((dim - rope) / 64) ue8m0, padded to a
-               // multiple of 8 (512, 64: 584 bytes)
-  kFp8,        // V4.1, window: dim e4m3 | ceil(dim / 32) ue8m0 (512: 528 bytes)
-  kFp4,        // V4.1, main: dim / 2 e2m1 pairs | ceil(dim / 16) e4m3 (512: 288 bytes)
-};
 
 struct RowFormat {
   int dim = 0, rope = 0;

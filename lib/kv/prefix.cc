@@ -70,6 +70,12 @@ void Prefix::cut(std::int64_t size) noexcept {
     media_.back().count = std::min(media_.back().count, size_ - media_.back().first);
 }
 
+bool Prefix::is_media(std::int64_t position) const {
+  const auto after = std::upper_bound(media_.begin(), media_.end(), position,
+                                      [](std::int64_t at, const Media& m) { return at < m.first; });
+  return after != media_.begin() && position < (after - 1)->first + (after - 1)->count;
+}
+
 Prefix Prefix::copy() const {
   Prefix other(*budget_, root_);
   other.reserve(size_);

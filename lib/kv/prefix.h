@@ -48,6 +48,9 @@ class Prefix {
   void cut(std::int64_t size) noexcept;  // keeps the first `size`
   Prefix copy() const;
   Digest digest(std::int64_t size) const;
+  // Of a position below size(): its id, and whether it stands for a part of a medium.
+  std::int32_t id(std::int64_t position) const { return ids_[static_cast<std::size_t>(position)]; }
+  bool is_media(std::int64_t position) const;
 
  private:
   Digest extend(const Digest& from, std::int64_t begin, std::int64_t end) const;

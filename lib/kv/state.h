@@ -59,6 +59,9 @@ class State {
   std::uint64_t bytes() const;
   std::uint64_t stored_bytes() const;  // of its rows, those that the store below has
 
+  // Ids of tokens, those of a chunk that has begun included; what stands for a medium.
+  const Prefix& prefix() const { return prefix_; }
+
   // ---- while a chunk is computed
   // Makes room for `tokens` (their ids, and the media they stand for, name the blocks they
   // complete).  One token allocates nothing but the block, and now and then the list piece, that

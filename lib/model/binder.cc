@@ -16,7 +16,8 @@ namespace {
 using loader::printable;
 using loader::TensorInfo;
 
-constexpr std::int64_t kFp4Block = 32;  // inputs per scale
+constexpr int kFp4Block = 32;    // inputs per scale
+constexpr int kTableBlock = 32;  // columns of a row of an n-gram table, per scale
 constexpr std::uint8_t kScaleNan = 0xff;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -146,7 +147,7 @@ const std::uint8_t* Binder::scales(const std::string& name, std::int64_t rows, s
 }
 
 Weight Binder::quantised(const std::string& base, std::int64_t rows, std::int64_t cols,
-                         WeightFormat format) {
+                         WeightFormat format, int block_rows, int block_cols) {
   const bool fp4 = format == WeightFormat::kFp4;
   if (fp4 && cols % kFp4Block != 0)
     fail(Code::kFormat, "{}: tensor {}.weight is fp4 with {} inputs, expected a multiple of {}",
@@ -156,13 +157,22 @@ Weight Binder::quantised(const std::string& base, std::int64_t rows, std::int64_
   out.format = format;
   out.rows = rows;
   out.cols = cols;
-  out.block_rows = fp4 ? 1 : static_cast<int>(fp8_block_);
-  out.block_cols = fp4 ? static_cast<int>(kFp4Block) : static_cast<int>(fp8_block_);
+  out.block_rows = block_rows;
+  out.block_cols = block_cols;
   out.data = checkpoint_.view(take(name, dtype_of(format), {rows, fp4 ? cols / 2 : cols})).data;
   out.scale =
       scales(base + ".scale", ceil_div(rows, out.block_rows), ceil_div(cols, out.block_cols));
   out.tensor = checkpoint_.find(name);
   return out;
+}
+
+Weight Binder::fp8(const std::string& base, std::int64_t rows, std::int64_t cols) {
+  const int block = static_cast<int>(fp8_block_);
+  return quantised(base, rows, cols, WeightFormat::kFp8, block, block);
+}
+
+Weight Binder::table(const std::string& base, std::int64_t rows, std::int64_t cols) {
+  return quantised(base, rows, cols, WeightFormat::kFp8, 1, kTableBlock);
 }
 
 Weight Binder::dense(const std::string& base, std::int64_t rows, std::int64_t cols) {
@@ -175,7 +185,7 @@ Weight Binder::dense(const std::string& base, std::int64_t rows, std::int64_t co
            {rows, cols});
     return plain(name, rows, cols);
   }
-  const Weight out = quantised(base, rows, cols, WeightFormat::kFp8);
+  const Weight out = fp8(base, rows, cols);
   const void* bad = std::memchr(out.scale, kScaleNan, out.scale_bytes());
   if (bad != nullptr)
     fail(Code::kFormat, "{}: tensor {}.scale: element {} is 0xff, which is NaN",
@@ -218,8 +228,8 @@ WeightFormat Binder::expert_format(const std::string& first, ExpertDType configu
 
 Weight Binder::expert(const std::string& base, std::int64_t rows, std::int64_t cols,
                       WeightFormat format) {
-  if (format == WeightFormat::kFp4 || format == WeightFormat::kFp8)
-    return quantised(base, rows, cols, format);
+  if (format == WeightFormat::kFp4) return quantised(base, rows, cols, format, 1, kFp4Block);
+  if (format == WeightFormat::kFp8) return fp8(base, rows, cols);
   const std::string name = base + ".weight";
   take(name, dtype_of(format), {rows, cols});
   return plain(name, rows, cols);

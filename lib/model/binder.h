@@ -40,6 +40,10 @@ class Binder {
   // checked for NaN here.
   Weight dense(const std::string& base, std::int64_t rows, std::int64_t cols);
 
+  // base.weight as F8_E4M3 with base.scale, one scale for 32 columns of a row.  It may be larger
+  // than memory, and nothing of it is read here.
+  Weight table(const std::string& base, std::int64_t rows, std::int64_t cols);
+
   // A routed expert's matrix in the given format, as found by expert_format().
   Weight expert(const std::string& base, std::int64_t rows, std::int64_t cols, WeightFormat format);
 
@@ -57,7 +61,9 @@ class Binder {
               const std::vector<std::int64_t>& shape) const;
   const std::uint8_t* scales(const std::string& name, std::int64_t rows, std::int64_t cols);
   Weight quantised(const std::string& base, std::int64_t rows, std::int64_t cols,
-                   WeightFormat format);
+                   WeightFormat format, int block_rows, int block_cols);
+
+  Weight fp8(const std::string& base, std::int64_t rows, std::int64_t cols);
 
   const loader::Checkpoint& checkpoint_;
   std::int64_t fp8_block_;

@@ -27,15 +27,6 @@ std::uint64_t count_parameters(const loader::Checkpoint& checkpoint) {
   return n;
 }
 
-// Before the shards are opened, so that a model which this version cannot run is refused by
-// its name, whatever its tensors are.
-void refuse_unsupported(const std::string& path, const Config& config, const Plan& plan) {
-  const std::string what = first_unsupported(plan);
-  if (!what.empty())
-    fail(Code::kUnsupported, "{}: model_type is {}, which this version does not run yet; {}", path,
-         config.model_type, what);
-}
-
 // Opening reads a little of about two thousand tensors.  Asked for here all at once,
 // and without the kernel's read-ahead, which may be 8 MB for each of them (measured:
 // 9 s instead of 0.6 s over sparse files on a machine set that way).
@@ -55,7 +46,6 @@ std::shared_ptr<const Model> Model::open(const std::string& path) {
   if (!file_exists(config_path)) loader::Checkpoint::open(path);  // says so when nothing is there
   m->config_ = parse_config(read_text_file(config_path, kMaxConfigBytes), config_path);
   m->plan_ = make_plan(m->config_);
-  refuse_unsupported(path, m->config_, m->plan_);
   m->checkpoint_ = loader::Checkpoint::open(path);
   m->checkpoint_->expect_random_access(true);
   prefetch_small_parts(*m->checkpoint_);

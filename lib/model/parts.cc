@@ -34,12 +34,15 @@ void add(PerPart<Cost>& to, const Block& b, std::int64_t active) {
   for_each_linear(b, [&](Part part, const Weight& w) { add(to[part], w); });
   add_vectors(to[Part::kHyper], b.hc_attn);
   add_vectors(to[Part::kHyper], b.hc_ffn);
+  add(to[Part::kEngram], b.engram.qk);
   for (const Vector* v : {&b.attn_norm, &b.ffn_norm}) add(to[Part::kNorm], *v);
   const Attention& a = b.attn;
   for (const Vector* v : {&a.sink, &a.q_norm, &a.kv_norm}) add(to[Part::kAttention], *v);
   add(to[Part::kCompressor], a.compressor);
   add(to[Part::kCompressor], a.indexer.compressor);
+  add(to[Part::kCompressor], a.indexer.k_norm);
   add(to[Part::kRouter], b.ffn.bias);
+  add(to[Part::kRouter], b.ffn.bias_media);
   if (b.ffn.experts.empty()) return;
   for (std::int64_t i = 0; i < active; ++i) add(to[Part::kRouted], b.ffn.experts.front());
 }
@@ -48,8 +51,9 @@ void add(PerPart<Cost>& to, const Block& b, std::int64_t active) {
 
 const char* part_name(Part part) {
   constexpr const char* kNames[kPartCount] = {
-      "embedding", "mhc",    "norms",          "attention",     "rows", "compressor",
-      "indexer",   "router", "routed_experts", "shared_expert", "head", "other"};
+      "embedding",     "engram",     "mhc",     "norms",  "attention",
+      "rows",          "compressor", "indexer", "router", "routed_experts",
+      "shared_expert", "head",       "other"};
   return kNames[static_cast<std::size_t>(part)];
 }
 

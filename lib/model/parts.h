@@ -12,6 +12,7 @@ class Model;
 
 enum class Part : int {
   kEmbedding,   // rows of the table
+  kEngram,      // rows of the n-gram tables, their projection and gates
   kHyper,       // mHC: mixing coefficients, collapse, write back
   kNorm,        // of the modules' input
   kAttention,   // projections in and out, with their norms and rope

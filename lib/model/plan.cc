@@ -42,6 +42,8 @@ LayerPlan v4_layer(const Config& c, int layer, int ratio) {
 
 LayerPlan v41_layer(const Config& c, int layer, int ratio) {
   LayerPlan p;
+  p.route_norm = (layer < c.layers ? c.experts_active : c.draft_experts_active) > 1;
+  p.route_eps = 1e-20f;
   p.ratio = ratio;
   p.yarn_rope = ratio != 0;
   p.window_rows = RowForm::kFp8;
@@ -62,9 +64,8 @@ LayerPlan v41_layer(const Config& c, int layer, int ratio) {
   return p;
 }
 
-// Of layer `i`, or of a draft stage; empty when all of it runs.  An entry goes when
-// lib/forward has the part.
-std::string unsupported(const LayerPlan& p, int i) {
+// Of layer `i`, or of a draft stage (-1).
+std::string beyond_v4(const LayerPlan& p, int i) {
   if (p.engram) return "Engram";
   if (p.mhc == MhcKind::kLagged) return "lagged mHC";
   if (!p.query_norm) return "queries without a norm of each head";
@@ -75,6 +76,7 @@ std::string unsupported(const LayerPlan& p, int i) {
     return fmt::format("main rows of layer {}", p.main_from);
   if (p.candidates_from >= 0) return fmt::format("candidates of layer {}", p.candidates_from);
   if (p.router_biases > 1) return "router bias for images";
+  if (!p.route_norm || p.route_eps != 0) return "router weights of V4.1";
   return {};
 }
 
@@ -93,12 +95,12 @@ Plan make_plan(const Config& config) {
   return plan;
 }
 
-std::string first_unsupported(const Plan& plan) {
+std::string first_beyond_v4(const Plan& plan) {
   for (std::size_t i = 0; i < plan.layers.size(); ++i) {
-    const std::string what = unsupported(plan.layers[i], static_cast<int>(i));
+    const std::string what = beyond_v4(plan.layers[i], static_cast<int>(i));
     if (!what.empty()) return fmt::format("layer {}: {}", i, what);
   }
-  const std::string what = plan.draft_stages > 0 ? unsupported(plan.draft, -1) : "";
+  const std::string what = plan.draft_stages > 0 ? beyond_v4(plan.draft, -1) : "";
   return what.empty() ? "" : "draft stages: " + what;
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lib/model/config.h"
+#include "lib/tensor/row_form.h"
 
 namespace v4i::model {
 
@@ -22,12 +23,6 @@ enum class AttentionKind { kWindow, kCsa, kHca, kCsa2 };
 enum class RouterKind { kHash, kScore };
 // Whether the mHC coefficients of a site collapse the streams at that site or at the next one.
 enum class MhcKind { kSameSite, kLagged };
-// How a row of head_dim values is stored.  Bytes at head_dim 512, rope_dim 64.
-enum class RowForm {
-  kFp8Rope16,  // e4m3 with ue8m0 scales, the rope channels bf16; 584 bytes
-  kFp8,        // e4m3, one ue8m0 scale for 32; 528 bytes
-  kFp4,        // e2m1, one e4m3 scale for 16; 288 bytes
-};
 
 struct LayerPlan {
   AttentionKind attention = AttentionKind::kWindow;
@@ -49,6 +44,9 @@ struct LayerPlan {
   RowForm window_rows = RowForm::kFp8Rope16;
   RowForm main_rows = RowForm::kFp8Rope16;  // no meaning without main_from
   bool query_norm = true;                   // RMS norm of each head's query
+  // A token's scores s become s / (sum + route_eps); false: they stay, of a single expert in V4.1.
+  bool route_norm = true;
+  float route_eps = 0;
   int router_biases = 1;  // 0 kHash; 1 kScore; 2 when positions of images have their own (bias_vl)
   MhcKind mhc = MhcKind::kSameSite;
   bool engram = false;  // adds Engram rows to the streams before the attention site
@@ -70,8 +68,8 @@ struct Plan {
 
 Plan make_plan(const Config& config);
 
-// The first thing of a plan that lib/forward cannot run, such as "layer 0: lagged mHC";
-// empty when it runs all of it.
-std::string first_unsupported(const Plan& plan);
+// The first thing of a plan that V4 has not, such as "layer 0: lagged mHC"; empty when V4 has all
+// of it.  For backends that run V4 alone.
+std::string first_beyond_v4(const Plan& plan);
 
 }  // namespace v4i::model

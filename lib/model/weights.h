@@ -27,15 +27,17 @@ namespace v4i::model {
 using Vector = std::vector<float>;  // a small tensor, converted
 
 struct Compressor {
-  Vector ape;         // [ratio, c * dim], c = 2 with overlap else 1
+  Vector ape;         // [ratio, c * dim], c = 2 with overlap else 1; V4 only
   Vector norm;        // [dim]
-  Weight wkv, wgate;  // [c * dim, D]
+  Weight wkv, wgate;  // [c * dim, D]; wgate absent where a row is of one token
 };
 
 struct Indexer {
-  Weight wq_b;          // [index_heads * index_dim, q_lora]
-  Weight weights_proj;  // [index_heads, D]
-  Compressor compressor;
+  Weight wq_b;            // [index_heads * index_dim, q_lora]
+  Weight weights_proj;    // [index_heads, D]
+  Compressor compressor;  // V4: of its keys
+  Weight wk;              // [index_dim, d], V4.1: keys from main rows, in the layer that owns both
+  Vector k_norm;          // [index_dim]
 };
 
 struct Attention {
@@ -46,8 +48,8 @@ struct Attention {
   Weight wkv;              // [d, D]
   Weight wo_a;             // [G * o_lora, H * d / G]
   Weight wo_b;             // [D, G * o_lora]
-  Compressor compressor;   // ratio 4 and 128
-  Indexer indexer;         // ratio 4
+  Compressor compressor;   // of layers that own main rows
+  Indexer indexer;         // of layers that select, or own index keys
 };
 
 struct Hyper {         // mHC of one site
@@ -68,9 +70,16 @@ struct Expert {
 struct Moe {
   Weight gate;                        // [E, D]
   Vector bias;                        // [E], score routing
+  Vector bias_media;                  // [E], V4.1: of tokens that stand for an image (bias_vl)
   std::vector<std::int32_t> tid2eid;  // [V, K], hash routing; every entry in [0, E)
   std::vector<Expert> experts;        // E
   Expert shared;                      // absent when shared_experts == 0
+};
+
+struct EngramWeights {
+  Weight wkv;    // [(n + 1) * D, columns * head_dim]: n keys, then the value
+  Vector qk;     // [n, D]: q_weight * k_weight
+  Weight table;  // [rows, head_dim] kFp8, one scale for 32 columns of a row; in the mapped file
 };
 
 struct Block {
@@ -78,6 +87,7 @@ struct Block {
   Hyper hc_attn, hc_ffn;
   Attention attn;
   Moe ffn;
+  EngramWeights engram;  // where the plan has it
 };
 
 struct Mtp {  // preview checkpoints, spec 3.1
@@ -87,20 +97,20 @@ struct Mtp {  // preview checkpoints, spec 3.1
   HyperHead head;
 };
 
-struct Dspark {  // 0731, spec 3.2; bound and kept, drafting comes later
+struct Dspark {  // 0731, spec 3.2, and V4.1; bound and kept, drafting comes later
   std::vector<Block> stages;
-  Weight main_proj;        // [D, taps * D]
-  Vector main_norm, norm;  // [D]
-  HyperHead head;
-  Weight markov_w1, markov_w2;  // [V, rank]
+  Weight main_proj;             // [D, taps * D]
+  Vector main_norm, norm;       // [D]
+  HyperHead head;               // absent with lagged mHC
+  Weight markov_w1, markov_w2;  // [V, rank]: embedding, head
   Weight confidence;            // [1, D + rank]
 };
 
 struct Weights {
-  Weight embed;  // [V, D]
-  Weight head;   // [V, D]
-  Vector norm;   // [D]
-  HyperHead hc_head;
+  Weight embed;       // [V, D]
+  Weight head;        // [V, D]
+  Vector norm;        // [D]
+  HyperHead hc_head;  // absent with lagged mHC
   std::vector<Block> layers;
   std::vector<Mtp> mtp;  // 0 or 1
   Dspark dspark;         // stages empty when absent
@@ -120,6 +130,7 @@ void for_each_linear(const Expert& e, Body&& body) {
 template <class Body>
 void for_each_linear(const Block& b, Body&& body) {
   const Attention& a = b.attn;
+  body(Part::kEngram, b.engram.wkv);
   body(Part::kHyper, b.hc_attn.fn);
   body(Part::kHyper, b.hc_ffn.fn);
   for (const Weight* w : {&a.wq_a, &a.wq_b, &a.wkv, &a.wo_a, &a.wo_b}) body(Part::kAttention, *w);
@@ -127,6 +138,7 @@ void for_each_linear(const Block& b, Body&& body) {
     body(Part::kCompressor, c->wkv);
     body(Part::kCompressor, c->wgate);
   }
+  body(Part::kCompressor, a.indexer.wk);
   body(Part::kIndexer, a.indexer.wq_b);
   body(Part::kIndexer, a.indexer.weights_proj);
   body(Part::kRouter, b.ffn.gate);

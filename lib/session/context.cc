@@ -1,6 +1,8 @@
 // Engine and Context: opening, and the identity of what was opened.
 #include "lib/session/context.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -10,6 +12,7 @@
 #include "lib/experts/heat_file.h"
 #include "lib/session/cores.h"
 #include "lib/store/chain_store.h"
+#include "lib/tokenizer/token_classes.h"
 
 namespace v4i::session {
 
@@ -45,6 +48,20 @@ Digest identity_of(const Digest& model, forward::Numerics numerics, const std::s
   return hash.finish();
 }
 
+// Without a cap, and when a quarter of the machine's memory has room for them, pages of the mapped
+// tables are as good as a cache of their rows.
+bool tables_stay_mapped(experts::Placement wanted, const model::Model& m, const Budget& budget) {
+  using experts::Placement;
+  if (wanted != Placement::kBest) return wanted == Placement::kMapped;
+  std::uint64_t bytes = 0;
+  for (const model::Block& b : m.weights().layers)
+    if (b.engram.table.present())
+      bytes += b.engram.table.data_bytes() + b.engram.table.scale_bytes();
+  const std::uint64_t memory = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                               static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  return budget.cap(Place::kHost) == Budget::kNoCap && bytes <= memory / 4;
+}
+
 }  // namespace
 
 Engine::Engine(const EngineOptions& options)
@@ -75,6 +92,7 @@ Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
   model_ = model::Model::open(options.path);
   open_tokenizer(join_path(model_->checkpoint().folder(), "tokenizer.json"));
   open_experts(options);
+  open_engram(options);
   forward::Options forward_options;
   forward_options.numerics = options.numerics;
   forward_options.max_tokens = options.max_batch_tokens;
@@ -83,8 +101,8 @@ Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
     // Weights on their way to a device are checked by the pool, which does one thing at a time.
     std::optional<Turn> turn;
     if (engine_->backend().has_device()) turn.emplace(engine_->compute_lock(), nullptr);
-    forward_ =
-        std::make_unique<forward::Forward>(model_, engine_->backend(), forward_options, experts_);
+    forward_ = std::make_unique<forward::Forward>(model_, engine_->backend(), forward_options,
+                                                  forward::Lookups{experts_, engram_});
   }
   layout_ = std::make_shared<const kv::Layout>(forward_->layout());
   const std::int64_t most = model_->config().max_positions;
@@ -117,6 +135,31 @@ void Context::open_experts(const OpenOptions& options) {
   log_ = options.log;
   experts_ = experts::cached_experts(model_, budget, engine_->reads(),
                                      {options.expert_slots, options.expert_guesses, log_, {}});
+}
+
+// Classes of ids are those of the tokenizer, unless a file beside the model says them.
+void Context::open_engram(const OpenOptions& options) {
+  const model::Config& c = model_->config();
+  if (c.engram.layers.empty()) return;
+  const std::string& folder = model_->checkpoint().folder();
+  const bool has_file = engram::ClassMap::has_file(folder);
+  if (!has_file && tokenizer_ == nullptr)
+    fail(Code::kFormat,
+         "{}: neither tokenizer.json nor engram_token_map.json is here; the n-gram tables of this "
+         "model are addressed by classes of its tokens",
+         folder);
+  engram::ClassMap classes = has_file ? engram::ClassMap::from_file(folder, c)
+                                      : engram::ClassMap(tokenizer::token_classes(*tokenizer_), c,
+                                                         join_path(folder, "tokenizer.json"));
+  Budget& budget = engine_->budget();
+  engram::Options o;
+  o.max_tokens = options.max_batch_tokens;
+  o.resident = tables_stay_mapped(options.engram, *model_, budget);
+  const std::uint64_t cap = budget.cap(Place::kHost);
+  o.cache_bytes = options.engram_cache_bytes != 0 ? options.engram_cache_bytes
+                                                  : std::min(o.cache_bytes, cap / 16);
+  engram_ =
+      std::make_shared<engram::Tables>(model_, std::move(classes), engine_->reads(), budget, o);
 }
 
 std::shared_ptr<store::BlockCache> Context::cache_of(const Tiers& tiers) {

@@ -79,8 +79,12 @@ struct OpenOptions {
   int rows_per_block = 64;  // of KV rows: what is sealed, shared and moved at once; 1 to 65,536
   // Where the experts lie, and how many, where they lie in slots.
   experts::Placement experts = experts::Placement::kBest;
-  std::size_t expert_slots = 0;                 // at most; 0: as many as the budget has room for
-  bool expert_guesses = true;                   // reads what the next layer may need
+  std::size_t expert_slots = 0;  // at most; 0: as many as the budget has room for
+  bool expert_guesses = true;    // reads what the next layer may need
+  // Where the rows of n-gram tables come from: the mapped shards, or reads into a cache of at most
+  // so many bytes (0: a sixteenth of the budget, 256 MB without one).
+  experts::Placement engram = experts::Placement::kBest;
+  std::uint64_t engram_cache_bytes = 0;
   std::function<void(const std::string&)> log;  // sentences for the host; of any call
 };
 
@@ -98,6 +102,7 @@ class Context {
   const tokenizer::Tokenizer& tokenizer() const;
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
   const experts::Experts& experts() const { return *experts_; }
+  const engram::Tables* engram() const { return engram_.get(); }  // null: the model has none
   // Where it is kept which experts are used the most, from one process to the next: the folder of
   // a disk tier.  The first folder stays; nothing happens where experts are mapped.
   void keep_heat_in(const std::string& folder);
@@ -115,6 +120,7 @@ class Context {
   Context(std::shared_ptr<Engine> engine, const OpenOptions& options);
   void open_tokenizer(const std::string& path);
   void open_experts(const OpenOptions& options);
+  void open_engram(const OpenOptions& options);
 
   struct TieredCache {
     std::vector<const store::SharedStore*> tiers;  // compared, while the cache holds them
@@ -124,6 +130,7 @@ class Context {
   std::shared_ptr<Engine> engine_;
   std::shared_ptr<const model::Model> model_;
   std::shared_ptr<experts::Experts> experts_;
+  std::shared_ptr<engram::Tables> engram_;
   std::mutex heat_mutex_;
   std::string heat_path_;  // empty: the heat is not kept
   std::function<void(const std::string&)> log_;

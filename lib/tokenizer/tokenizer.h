@@ -48,7 +48,10 @@ class Tokenizer {
   std::string_view token_bytes(std::int32_t id) const;  // empty for an unused id
 
   std::int32_t size() const { return vocab_.size(); }  // one more than the largest id
-  const std::string& name() const { return name_; }    // for error messages
+  bool has(std::int32_t id) const { return vocab_.has(id); }
+  // A token that is cut out of text, not one that byte-level BPE makes.
+  bool is_added(std::int32_t id) const { return vocab_.has(id) && !vocab_.searchable(id); }
+  const std::string& name() const { return name_; }  // for error messages
 
   std::int32_t find_special(std::string_view text) const { return added_.find(text); }  // or -1
   bool is_special(std::int32_t id) const { return added_.is_special(id); }

@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "lib/base/error.h"
+#include "lib/tokenizer/byte_alphabet.h"
 #include "lib/tokenizer/json_value.h"
 #include "lib/tokenizer/tokenizer.h"
 #include "lib/tokenizer/utf8.h"
@@ -21,15 +22,12 @@ constexpr const char* kPatterns[] = {
 };
 constexpr std::size_t kSplits = 3;
 
-// GPT-2's alphabet: every byte as a printable character, and back.
+// From characters of the alphabet back to bytes.
 class ByteAlphabet {
  public:
   ByteAlphabet() {
-    std::uint32_t extra = 0x100;
-    for (std::uint32_t b = 0; b < 256; ++b) {
-      const bool printable = (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
-      byte_of_.emplace(printable ? b : extra++, static_cast<char>(b));
-    }
+    for (std::uint32_t b = 0; b < 256; ++b)
+      byte_of_.emplace(byte_character(static_cast<std::uint8_t>(b)), static_cast<char>(b));
   }
   // False when `text` holds a character outside the alphabet.
   bool to_bytes(std::string_view text, std::string& out) const {

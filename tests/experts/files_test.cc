@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "lib/experts/expert_files.h"
-#include "lib/experts/slot_memory.h"
+#include "lib/store/slot_memory.h"
 #include "tests/support/catch.h"
 #include "tests/support/refusal.h"
 #include "tests/support/safetensors_edit.h"
@@ -27,7 +27,7 @@ void check_all(const std::string& path, store::ReadQueue::Kind kind) {
   options.kind = kind;
   store::ReadQueue queue(options);
   Budget budget;
-  const experts::SlotMemory slot(budget, files.slot_bytes(), 0);
+  const store::SlotMemory slot(budget, files.slot_bytes(), 0);
   const auto reads = std::make_unique<store::ReadRequest[]>(files.most_reads());
   std::size_t largest = 0;
   for (int l = 0; l < files.layers(); ++l)
@@ -104,13 +104,13 @@ TEST_CASE("a shard that is gone is named when it is opened", "[experts]") {
 TEST_CASE("slots are counted, and a full budget gives none", "[experts]") {
   Budget budget(100000);
   {
-    experts::SlotMemory a(budget, 40960, 100), b(budget, 40960, 100);
+    store::SlotMemory a(budget, 40960, 100), b(budget, 40960, 100);
     CHECK(a);
     CHECK(b);
     CHECK(budget.used(Use::kWeights) == 2 * 41060);
-    const experts::SlotMemory none(budget, 40960, 0);
+    const store::SlotMemory none(budget, 40960, 0);
     CHECK_FALSE(none);
-    const experts::SlotMemory moved = std::move(a);
+    const store::SlotMemory moved = std::move(a);
     CHECK(moved);
     CHECK(budget.used() == 2 * 41060);
   }

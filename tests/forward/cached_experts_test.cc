@@ -40,7 +40,7 @@ struct Cached : test::Rig {
       : Rig(path, numerics, threads) {
     experts = experts::cached_experts(model, budget, reads(kind), options);
     forward = std::make_unique<forward::Forward>(model, *backend, forward::Options{numerics, 300},
-                                                 experts);
+                                                 forward::Lookups{experts, nullptr});
   }
 };
 
@@ -328,8 +328,7 @@ TEST_CASE("guesses at the next layer spare misses of a trained router, and can b
   CHECK(on.misses < off.misses);
 }
 
-TEST_CASE("a NaN scale is refused in a slot as in the mapping",
-          "[forward][experts]") {
+TEST_CASE("a NaN scale is refused in a slot as in the mapping", "[forward][experts]") {
   const test::TempDir dir;
   const std::string from = test::make_tiny(1);
   test::StFile file = test::read_safetensors(from + "/model.safetensors");

@@ -54,7 +54,8 @@ TEST_CASE("logits do not depend on the waves in which experts arrive", "[forward
     for (const std::size_t wave : {1u, 2u, 3u, 100u}) {
       const auto waves = std::make_shared<Waves>(rig.model, wave);
       rig.forward = std::make_unique<forward::Forward>(rig.model, *rig.backend,
-                                                       forward::Options{numerics, 300}, waves);
+                                                       forward::Options{numerics, 300},
+                                                       forward::Lookups{waves, nullptr});
       CAPTURE(static_cast<int>(numerics), wave);
       CHECK(same_bits(rig.logits(ids, 60), want));
       CHECK(same_bits(rig.logits(ids, 7), want));

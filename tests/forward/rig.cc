@@ -30,6 +30,18 @@ std::shared_ptr<forward::Backend> make_backend(const char* kernels, ThreadPool& 
 #endif
 }
 
+// From the mapping.
+std::shared_ptr<engram::Tables> engram_tables(const std::shared_ptr<const model::Model>& model,
+                                              Budget& budget, int max_tokens) {
+  const model::Config& c = model->config();
+  if (c.engram.layers.empty()) return nullptr;
+  engram::Options o;
+  o.max_tokens = max_tokens;
+  o.resident = true;
+  return std::make_shared<engram::Tables>(
+      model, engram::ClassMap::from_file(model->checkpoint().folder(), c), nullptr, budget, o);
+}
+
 }  // namespace
 
 Rig::Rig(const std::string& path, forward::Numerics numerics, int threads, int max_tokens,
@@ -37,8 +49,9 @@ Rig::Rig(const std::string& path, forward::Numerics numerics, int threads, int m
     : pool(threads),
       model(model::Model::open(path)),
       backend(make_backend(kernels, pool, budget)),
-      forward(std::make_unique<forward::Forward>(model, *backend,
-                                                 forward::Options{numerics, max_tokens})),
+      forward(std::make_unique<forward::Forward>(
+          model, *backend, forward::Options{numerics, max_tokens},
+          forward::Lookups{nullptr, engram_tables(model, budget, max_tokens)})),
       store(backend->memory()) {}
 
 kv::State Rig::state() {
@@ -91,17 +104,31 @@ std::vector<std::int32_t> read_ids(const std::string& model_path) {
   return nlohmann::json::parse(read_file(model_path + "/ids.json"));
 }
 
-Golden::Golden(int seed) : Golden(make_tiny(seed), "all") {}
+Case::Case(const std::string& model_path, const std::string& name) {
+  const auto json = nlohmann::json::parse(read_file(model_path + "/" + name + ".json"));
+  ids = json.at("ids").get<std::vector<std::int32_t>>();
+  if (!json.contains("images")) return;
+  roles = json.at("roles").get<std::vector<int>>();
+  for (const auto& i : json.at("images"))
+    images.push_back({i.at("start"), i.at("grid_h"), i.at("grid_w")});
+}
 
-Golden Golden::pro(int seed) { return {make_tiny_pro(seed), "exact"}; }
+Golden::Golden(int seed) : Golden(make_tiny(seed), "forward_goldens.py {} {} all") {}
 
-Golden::Golden(std::string model, const char* what)
+Golden Golden::pro(int seed) { return {make_tiny_pro(seed), "forward_goldens.py {} {} exact"}; }
+
+Golden Golden::v41(int seed, bool engram) {
+  return {make_tiny_v41(seed, 300, engram), "v41_goldens.py {} {}"};
+}
+
+// `command`: a script of tests/oracle and its arguments, with places for model and result.
+Golden::Golden(std::string model, const std::string& command)
     : model_(std::move(model)), folder_(model_ + "/golden") {
   if (file_exists(folder_ + "/done")) return;
-  const std::string command =
-      fmt::format("\"{}\" \"{}/tests/oracle/forward_goldens.py\" \"{}\" \"{}\" {}", python(),
-                  source_dir(), model_, folder_, what);
-  if (std::system(command.c_str()) != 0) fail(Code::kInternal, "failed: {}", command);
+  const std::string call =
+      fmt::format("'{}' {}/tests/oracle/", python(), source_dir()) +
+      fmt::format(fmt::runtime(command), "'" + model_ + "'", "'" + folder_ + "'");
+  if (std::system(call.c_str()) != 0) fail(Code::kInternal, "failed: {}", call);
 }
 
 std::vector<float> Golden::read(const std::string& name) const {

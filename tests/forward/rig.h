@@ -26,7 +26,8 @@ struct Rig {
   kv::State draft_state();
   std::int64_t vocab() const { return model->config().vocab; }
 
-  // Logits of every token, `chunk` tokens a run.
+  // Logits of every token, `chunk` tokens a run.  With `rows` [tokens, width], those whose role is
+  // not -1 have these embeddings.
   std::vector<float> logits(const std::vector<std::int32_t>& ids, int chunk);
 };
 
@@ -37,17 +38,29 @@ std::vector<forward::Numerics> modes(const char* kernels = nullptr);
 int seeds(int all);
 std::vector<std::int32_t> read_ids(const std::string& model_path);
 
+// case_text.json or case_image.json of a tiny V4.1 model.
+struct Case {
+  Case(const std::string& model_path, const std::string& name);
+  std::vector<std::int32_t> ids;
+  std::vector<int> roles;  // empty for text; -1 at positions of text
+  struct Image {
+    std::int64_t start, grid_h, grid_w;
+  };
+  std::vector<Image> images;
+};
+
 // The oracle's results for a tiny model, see tests/oracle/forward_goldens.py; computed
 // once and kept in the model's folder.
 class Golden {
  public:
-  explicit Golden(int seed);    // of make_tiny(seed, 300)
+  explicit Golden(int seed);                        // of make_tiny(seed, 300)
+  static Golden v41(int seed, bool engram = true);  // of make_tiny_v41(seed), v41_goldens.py
   static Golden pro(int seed);  // of make_tiny_pro(seed, 160): exact logits and MTP only
   const std::string& model() const { return model_; }
   std::vector<float> read(const std::string& name) const;
 
  private:
-  Golden(std::string model, const char* what);
+  Golden(std::string model, const std::string& command);
   std::string model_, folder_;
 };
 

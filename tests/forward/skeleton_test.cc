@@ -18,7 +18,7 @@ class Scribe final : public forward::Executor {
   const std::string& identity() const override { return identity_; }
   std::size_t workspace_bytes() const override { return 0; }
   std::int64_t head_rows() const override { return 4; }
-  void begin(const forward::Batch& b, const float*, forward::Profile*) override {
+  void begin(const forward::Batch& b, forward::Streams, forward::Profile*) override {
     note(fmt::format("begin {}", b.n()));
   }
   void begin_draft(const forward::Batch&, const float*) override { note("begin_draft"); }
@@ -26,7 +26,7 @@ class Scribe final : public forward::Executor {
              kv::Lease) override {
     note(fmt::format("layer {} {} {}", l.index, in.n(), out.n()));
   }
-  void streams(std::int64_t first, std::int64_t n, float*) override {
+  void streams(std::int64_t first, std::int64_t n, float*, float*) override {
     note(fmt::format("streams {} {}", first, n));
   }
   void head(bool, std::span<const forward::LogitsRow> rows) override {
@@ -53,8 +53,7 @@ class Machine final : public forward::Backend {
   const char* name() const override { return "scribe"; }
   const std::string& identity() const override { return identity_; }
   const std::shared_ptr<store::Memory>& memory() const override { return memory_; }
-  std::unique_ptr<forward::Executor> open(std::shared_ptr<const model::Model>,
-                                          std::shared_ptr<experts::Experts>,
+  std::unique_ptr<forward::Executor> open(std::shared_ptr<const model::Model>, forward::Lookups,
                                           const forward::Options&) override {
     return std::make_unique<Scribe>(&log, [this](const std::string& s) {
       if (then) then(s);

@@ -79,7 +79,7 @@ TEST_CASE("TopK bears scores that are not numbers", "[forward][topk]") {
     const float s = i % 3 == 0 ? NAN : static_cast<float>(i);
     best.add(&s, 1, i);
   }
-  std::int32_t rows[4];
-  best.rows(rows);
+  std::vector<std::int32_t> rows(4);
+  CHECK(best.rows(rows.data()) == 4);
   for (int i = 0; i < 4; ++i) REQUIRE((rows[i] >= 0 && rows[i] < 2000));
 }

@@ -45,31 +45,29 @@ std::vector<GoldenImage> read_images(const std::string& folder) {
 }  // namespace
 
 VisionRig::VisionRig(int seed) {
-  const std::string script = source_dir() + "/tests/oracle/vision_goldens.py";
+  const std::string path = make_tiny_v41(seed);
   const std::string command =
-      fmt::format("'{}' '{}' {} '{}'", python(), script, seed, folder.path());
+      fmt::format("'{}' '{}/tests/oracle/vision_goldens.py' '{}' '{}' {}", python(), source_dir(),
+                  path, folder.path(), seed == 0 ? "--many" : "");
   if (std::system(command.c_str()) != 0) throw std::runtime_error("cannot run " + command);
-  config = model::parse_config(read_file(folder.file("config.json")), folder.file("config.json"));
   images = read_images(folder.path());
-  open();
+  open(path);
 }
 
 VisionRig::VisionRig(const VisionRig& other, const std::function<void(StFile&)>& change)
-    : config(other.config), images(other.images) {
-  StFile tower = read_safetensors(other.folder.file("tower.safetensors"));
-  change(tower);
-  write_safetensors(folder.file("tower.safetensors"), tower);
-  open();
+    : images(other.images) {
+  copy_model(other.model->path(), folder.path());
+  const std::string shard = folder.file("model-00001-of-00002.safetensors");
+  StFile file = read_safetensors(shard);
+  change(file);
+  write_safetensors(shard, file);
+  open(folder.path());
 }
 
-void VisionRig::open() {
-  const std::string host = make_tiny(0);
-  fs::copy_file(host + "/config.json", folder.file("config.json"),
-                fs::copy_options::overwrite_existing);
-  fs::copy_file(host + "/model.safetensors", folder.file("text.safetensors"));
-  model = model::Model::open(folder.path());
-  model::Binder binder(model->checkpoint(), config.fp8_block);
-  weights = model::bind_vision(binder, config);
+void VisionRig::open(const std::string& path) {
+  model = model::Model::open(path);
+  model::Binder binder(model->checkpoint(), model->config().fp8_block);
+  weights = model::bind_vision(binder, model->config());
 }
 
 const VisionRig& VisionRig::of(int seed) {

@@ -18,29 +18,27 @@ struct GoldenImage {
   std::vector<float> patches, exact, native;
 };
 
-// The tensors lie in the folder of a V4 model, which can be opened, beside its own.
 struct VisionRig {
   explicit VisionRig(int seed);
   // The same tower with changed tensors.
   VisionRig(const VisionRig& other, const std::function<void(StFile&)>& change);
   static const VisionRig& of(int seed);  // made once in a program
 
-  // Embeddings of an image.
+  // Embeddings of an image, float32 [cells, D].
   std::vector<float> encode(const GoldenImage& image, bool native, int threads = 1,
                             const char* kernels = nullptr) const;
   forward::cpu::ImageTower tower(const kernels::KernelTable& kernels, ThreadPool& pool,
                                  Budget& budget, bool native) const {
-    return {*model, config.vision, weights, kernels, pool, budget, native};
+    return {*model, model->config().vision, weights, kernels, pool, budget, native};
   }
 
-  TempDir folder;
-  model::Config config;  // of the V4.1 model
+  TempDir folder;  // of the changed model, or of the oracle's images
   std::shared_ptr<const model::Model> model;
   model::VisionWeights weights;
   std::vector<GoldenImage> images;
 
  private:
-  void open();
+  void open(const std::string& path);
 };
 
 }  // namespace v4i::test

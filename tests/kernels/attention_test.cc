@@ -8,24 +8,32 @@
 #include "tests/support/flush_to_zero.h"
 
 using namespace v4i::kernels;
+using v4i::RowForm;
 using namespace v4i::test;
 
 namespace {
 
+// Rows of one form, or below `split` of one and from there on of another.
 struct Rows {
   RowShape shape;
+  RowForm rest;
+  std::int64_t split;
   std::vector<std::vector<std::uint8_t>> bytes;
   std::vector<const void*> row;
-  Rows(int dim, int rope, bool packed, int count) : shape{dim, rope, packed} {
+  Rows(int dim, int rope, RowForm form, int count)
+      : Rows(dim, rope, form, count, RowForm::kFloat32, count) {}
+  Rows(int dim, int rope, RowForm form, int count, RowForm rest_, std::int64_t split_)
+      : shape{dim, rope, form}, rest(rest_), split(split_) {
     for (int i = 0; i < count; ++i) {
       const auto x = normal(std::size_t(dim), unsigned(100 + i));
       bytes.emplace_back(std::size_t(dim * 4 + 64));
-      if (packed)
-        pack_row(x.data(), dim, rope, bytes.back().data());
-      else
-        std::memcpy(bytes.back().data(), x.data(), std::size_t(dim) * 4);
+      pack_row(x.data(), dim, rope, bytes.back().data(), form_of(i));
     }
     for (auto& b : bytes) row.push_back(b.data());
+  }
+  RowForm form_of(std::int64_t i) const { return i < split ? shape.form : rest; }
+  void unpack(std::size_t i, float* out) const {
+    unpack_row(bytes[i].data(), shape.dim, shape.rope, out, form_of(std::int64_t(i)));
   }
 };
 
@@ -38,7 +46,8 @@ std::vector<float> run_attention(const KernelTable& k, const Rows& rows,
   std::vector<float> scratch(std::size_t(attention_scratch_floats(dim, n, heads)));
   for (int h = 0; h < heads; h += step)
     k.attention({rows.shape, rows.row.data(), n, q.data(), sink.data(), out.data(), h,
-                 std::min(h + step, heads), 1.0f / std::sqrt(float(dim)), round, scratch.data()});
+                 std::min(h + step, heads), 1.0f / std::sqrt(float(dim)), round, scratch.data(),
+                 rows.split, rows.rest});
   return out;
 }
 
@@ -49,8 +58,7 @@ std::vector<double> native_bound(const Rows& rows, const std::vector<float>& q,
   const std::size_t dim = std::size_t(rows.shape.dim), n = rows.row.size();
   std::vector<double> bound(q.size());
   std::vector<std::vector<float>> k(n, std::vector<float>(dim));
-  for (std::size_t i = 0; i < n; ++i)
-    unpack_row(rows.bytes[i].data(), rows.shape.dim, rows.shape.rope, k[i].data());
+  for (std::size_t i = 0; i < n; ++i) rows.unpack(i, k[i].data());
   for (std::size_t h = 0; h < sink.size(); ++h) {
     std::vector<double> l(n);
     double top = -INFINITY;
@@ -74,16 +82,40 @@ TEST_CASE("attention agrees with the scalar kernel and does not depend on the he
           "[kernels][attention]") {
   for (const KernelTable* table : tables()) {
     for (auto [dim, rope] : {std::pair{512, 64}, {128, 64}, {32, 8}, {40, 10}}) {
-      for (bool packed : {false, true}) {
+      for (RowForm form : {RowForm::kFloat32, RowForm::kFp8Rope16, RowForm::kFp8, RowForm::kFp4}) {
         for (int count : {1, 15, 16, 17, 33, 140}) {
-          CAPTURE(table->name, dim, packed, count);
-          const Rows rows(dim, rope, packed, count);
+          CAPTURE(table->name, dim, int(form), count);
+          const Rows rows(dim, rope, form, count);
           const auto q = normal(std::size_t(5 * dim), 9);
           const std::vector<float> sink = {0.5f, -20.0f, 60.0f, 3.0f, -1.0f};
           const auto want = run_attention(kScalarKernels, rows, q, sink, false, 5);
           const auto got = run_attention(*table, rows, q, sink, false, 5);
           for (std::size_t i = 0; i < want.size(); ++i)
             REQUIRE(std::fabs(got[i] - want[i]) <= 2e-5 * (1 + std::fabs(want[i])));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE(
+    "attention over window rows and compressed rows of another form agrees with the scalar kernel",
+    "[kernels][attention]") {
+  for (const KernelTable* table : tables()) {
+    for (auto [dim, rope] : {std::pair{512, 64}, {128, 64}, {40, 10}}) {
+      for (std::int64_t split : {0, 1, 7, 8, 16, 37}) {
+        CAPTURE(table->name, dim, split);
+        const Rows rows(dim, rope, RowForm::kFp8, 37, RowForm::kFp4, split);
+        const auto q = normal_bf16(std::size_t(35 * dim), 9);
+        std::vector<float> sink(35, 0.5f);
+        for (bool round : {false, true}) {
+          const auto want = run_attention(kScalarKernels, rows, q, sink, round, 35);
+          const auto got = run_attention(*table, rows, q, sink, round, 35);
+          const auto bound = native_bound(rows, q, sink);
+          for (std::size_t i = 0; i < want.size(); ++i)
+            REQUIRE(std::fabs(double(got[i]) - want[i]) <=
+                    (round ? bound[i] + 0x1p-126 : 2e-5 * (1 + std::fabs(want[i]))));
+          REQUIRE(same_bits(run_attention(*table, rows, q, sink, round, 16), got));
         }
       }
     }
@@ -98,7 +130,7 @@ TEST_CASE("native attention differs from the scalar kernel by roundings only, an
         for (int heads : {1, 5, 16, 35, 64}) {
           if (heads > 5 && count != 9 && count != 65) continue;
           CAPTURE(table->name, dim, count, heads);
-          const Rows rows(dim, rope, true, count);
+          const Rows rows(dim, rope, RowForm::kFp8Rope16, count);
           const auto q = normal_bf16(std::size_t(heads * dim), 9);
           std::vector<float> sink(std::size_t(heads), 0.5f);
           sink[0] = count == 9 ? 60.0f : -20.0f;
@@ -125,7 +157,7 @@ TEST_CASE("attention sees every code under every scale, also when the host flush
   for (bool flush : {false, true}) {
     for (const KernelTable* table : tables()) {
       for (int scale = 20; scale <= 230; scale += 3) {
-        Rows rows(576, 64, true, 1);
+        Rows rows(576, 64, RowForm::kFp8Rope16, 1);
         for (int i = 0; i < 512; ++i)
           rows.bytes[0][std::size_t(i)] = std::uint8_t((i & 0x7f) == 0x7f ? 0 : i);
         for (int b = 0; b < 8; ++b) rows.bytes[0][std::size_t(512 + 128 + b)] = std::uint8_t(scale);

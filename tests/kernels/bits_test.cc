@@ -11,6 +11,7 @@
 #include "tests/support/catch.h"
 
 using namespace v4i::kernels;
+using v4i::RowForm;
 using v4i::Weight;
 
 namespace {
@@ -80,7 +81,7 @@ std::uint64_t attention_bits(const KernelTable& k, bool packed) {
   std::vector<float> out(kHeads * kDim);
   std::vector<float> scratch(
       static_cast<std::size_t>(attention_scratch_floats(kDim, kCount, kHeads)));
-  k.attention({{kDim, kRope, packed},
+  k.attention({{kDim, kRope, packed ? RowForm::kFp8Rope16 : RowForm::kFloat32},
                row.data(),
                kCount,
                q.data(),

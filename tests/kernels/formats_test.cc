@@ -9,6 +9,7 @@
 #include "tests/support/catch.h"
 
 using namespace v4i::kernels;
+using v4i::RowForm;
 
 TEST_CASE("e4m3 decodes every code as the OCP table says", "[formats]") {
   CHECK(decode_e4m3(0x00) == 0.0f);
@@ -99,6 +100,39 @@ TEST_CASE("packing values that lie on the grid loses nothing", "[quant]") {
     fp4_sim(x.data(), x.data(), dim, 32);
     pack_key(x.data(), dim, row.data());
     unpack_key(row.data(), dim, back.data());
+    CHECK(back == x);
+  }
+}
+
+// Spec of V4.1, 3.3: the scale of 16 channels is e4m3(max(max|x|, 6 * 2^-9) / 6).
+TEST_CASE("fp4 rows hold the nearest e2m1 of x / scale", "[quant]") {
+  std::vector<float> x(48, 0.0f), back(48);
+  for (int i = 0; i < 16; ++i) x[std::size_t(i)] = float(i - 8) * 0.37f;  // max 2.96: scale 0.5
+  x[16] = 1e-6f;                                                          // all small: scale 2^-9
+  x[32] = 6e9f, x[33] = -1.0f;                                            // scale ends at 448
+  std::vector<std::uint8_t> row(24 + 3);
+  pack_row(x.data(), 48, 0, row.data(), RowForm::kFp4);
+  CHECK(decode_e4m3(row[24]) == 0.5f);
+  CHECK(decode_e4m3(row[25]) == 0x1p-9f);
+  CHECK(decode_e4m3(row[26]) == 448.0f);
+  unpack_row(row.data(), 48, 0, back.data(), RowForm::kFp4);
+  const float want[] = {-3, -3,    -2,    -2, -1.5f, -1, -0.75f, -0.25f,
+                        0,  0.25f, 0.75f, 1,  1.5f,  2,  2,      3};
+  for (int i = 0; i < 16; ++i) CHECK(back[std::size_t(i)] == want[i]);
+  CHECK(back[16] == 0);
+  CHECK(back[32] == 6 * 448.0f);
+  CHECK(back[33] == 0);
+}
+
+TEST_CASE("rows of fp8 in blocks of 32 lose nothing of values on the grid", "[quant]") {
+  for (int dim : {512, 100}) {
+    std::vector<float> x(static_cast<std::size_t>(dim)), back(x);
+    std::uint32_t s = 9;
+    for (float& v : x) v = float(int((s = s * 1664525u + 1013904223u) >> 8) - (1 << 23)) * 0x1p-20f;
+    fp8_sim(x.data(), x.data(), dim, 32);
+    std::vector<std::uint8_t> row(static_cast<std::size_t>(2 * dim));
+    pack_row(x.data(), dim, 64, row.data(), RowForm::kFp8);
+    unpack_row(row.data(), dim, 64, back.data(), RowForm::kFp8);
     CHECK(back == x);
   }
 }

@@ -7,6 +7,7 @@
 #include "tests/support/catch.h"
 
 using namespace v4i::kernels;
+using v4i::RowForm;
 using namespace v4i::test;
 
 namespace {
@@ -35,14 +36,14 @@ TEST_CASE("operations on heads give the scalar kernel's bits", "[kernels][rows]"
   for (const KernelTable* table : tables()) {
     for (auto [dim, rope] : {std::pair{512, 64}, {128, 64}, {128, 32}, {64, 20}, {8, 4}, {32, 8}}) {
       for (bool native : {false, true}) {
-        for (std::size_t op = 0; op < 3; ++op) {
+        for (std::size_t op = 0; op < 6; ++op) {  // the second three: plain
           const auto cos_sin = normal(std::size_t(rope), 4);
           auto want = heads(kCount, dim, unsigned(dim + rope), native);
           auto got = want;
-          HeadsArgs a{want.data(), kCount, dim, rope, cos_sin.data(), 1e-6f, native};
-          (kScalarKernels.*ops[op])(a);
+          HeadsArgs a{want.data(), kCount, dim, rope, cos_sin.data(), 1e-6f, native, op >= 3};
+          (kScalarKernels.*ops[op % 3])(a);
           a.x = got.data();
-          (table->*ops[op])(a);
+          (table->*ops[op % 3])(a);
           CAPTURE(table->name, dim, rope, native, op);
           REQUIRE(same_bits(got, want));
         }
@@ -90,11 +91,13 @@ TEST_CASE("packed rows are the scalar kernel's byte for byte", "[kernels][rows]"
     for (auto [dim, rope] : {std::pair{512, 64}, {128, 64}, {40, 10}, {100, 4}}) {
       const auto x = heads(20, dim, 5, false);
       for (int i = 0; i < 20; ++i) {
-        std::vector<std::uint8_t> want(std::size_t(2 * dim + 16)), got = want;
-        kScalarKernels.store_row({&x[std::size_t(i * dim)], dim, rope, want.data()});
-        table->store_row({&x[std::size_t(i * dim)], dim, rope, got.data()});
-        CAPTURE(table->name, dim, rope, i);
-        REQUIRE(want == got);
+        for (RowForm form : {RowForm::kFp8Rope16, RowForm::kFp8, RowForm::kFp4}) {
+          std::vector<std::uint8_t> want(std::size_t(2 * dim + 16)), got = want;
+          kScalarKernels.store_row({&x[std::size_t(i * dim)], dim, rope, want.data(), form});
+          table->store_row({&x[std::size_t(i * dim)], dim, rope, got.data(), form});
+          CAPTURE(table->name, dim, rope, i, int(form));
+          REQUIRE(want == got);
+        }
       }
     }
   }

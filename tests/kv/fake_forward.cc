@@ -138,7 +138,7 @@ void layer_outputs(const kv::Layout& layout, const kv::LayerLayout& l, std::int6
 std::shared_ptr<const kv::Layout> make_layout(FakeShape shape) {
   kv::Layout layout;
   layout.window_row = {
-      .dim = 24, .rope = 8, .form = shape.packed ? kv::RowForm::kFp8Rope16 : kv::RowForm::kFloat32};
+      .dim = 24, .rope = 8, .form = shape.packed ? RowForm::kFp8Rope16 : RowForm::kFloat32};
   layout.main_row = layout.window_row;
   layout.key = {.dim = 12, .packed = shape.packed};
   layout.window = shape.window;

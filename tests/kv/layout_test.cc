@@ -11,7 +11,7 @@ namespace {
 
 kv::Layout v4_layout(int csa, int hca, int window_only) {
   kv::Layout layout;
-  layout.window_row = {.dim = 512, .rope = 64, .form = kv::RowForm::kFp8Rope16};
+  layout.window_row = {.dim = 512, .rope = 64, .form = RowForm::kFp8Rope16};
   layout.main_row = layout.window_row;
   layout.key = {.dim = 128, .packed = true};
   layout.window = 128;
@@ -32,7 +32,7 @@ kv::Layout v4_layout(int csa, int hca, int window_only) {
 }  // namespace
 
 TEST_CASE("packed rows are 584 bytes and packed index keys 68, float rows 4 a channel", "[kv]") {
-  CHECK(kv::RowFormat{.dim = 512, .rope = 64, .form = kv::RowForm::kFp8Rope16}.bytes() == 584);
+  CHECK(kv::RowFormat{.dim = 512, .rope = 64, .form = RowForm::kFp8Rope16}.bytes() == 584);
   CHECK(kv::KeyFormat{.dim = 128, .packed = true}.bytes() == 68);
   CHECK(kv::RowFormat{.dim = 512, .rope = 64}.bytes() == 2048);
   CHECK(kv::KeyFormat{.dim = 128}.bytes() == 512);
@@ -98,7 +98,7 @@ TEST_CASE("every number of a layout changes its digest", "[kv]") {
     change(layout);
     return layout.digest() != digest;
   };
-  CHECK(changed([](kv::Layout& l) { l.main_row.form = kv::RowForm::kFloat32; }));
+  CHECK(changed([](kv::Layout& l) { l.main_row.form = RowForm::kFloat32; }));
   CHECK(changed([](kv::Layout& l) { l.main_row.rope = 32; }));
   CHECK(changed([](kv::Layout& l) { l.key.dim = 64; }));
   CHECK(changed([](kv::Layout& l) { l.window = 64; }));

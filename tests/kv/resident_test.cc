@@ -30,7 +30,7 @@ std::int64_t anonymous_bytes() {
 // The first layers of V4-Flash.
 std::shared_ptr<const kv::Layout> flash_layout() {
   auto layout = std::make_shared<kv::Layout>();
-  layout->window_row = layout->main_row = {512, 64, kv::RowForm::kFp8Rope16};
+  layout->window_row = layout->main_row = {512, 64, RowForm::kFp8Rope16};
   layout->key = {128, true};
   layout->window = 128;
   layout->rollback = 32;

@@ -209,7 +209,7 @@ TEST_CASE("the plan of V4-Flash is 2 window, 21 CSA and 20 HCA layers", "[model]
     CHECK(p.window_rows == RowForm::kFp8Rope16);
     CHECK(p.main_rows == RowForm::kFp8Rope16);
   }
-  CHECK(first_unsupported(plan).empty());
+  CHECK(first_beyond_v4(plan).empty());
   CHECK(plan.outputs_from == 0);
   CHECK(plan.scale_block == 128);
   CHECK(window == 2);

@@ -122,9 +122,9 @@ class GuardedExecutor final : public forward::Executor {
   const std::string& identity() const override { return inner_->identity(); }
   std::size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
   std::int64_t head_rows() const override { return inner_->head_rows(); }
-  void begin(const forward::Batch& b, const float* streams, forward::Profile* profile) override {
+  void begin(const forward::Batch& b, forward::Streams given, forward::Profile* profile) override {
     const Arena::Open open(arena_);
-    inner_->begin(b, streams, profile);
+    inner_->begin(b, given, profile);
   }
   void begin_draft(const forward::Batch& b, const float* hidden) override {
     const Arena::Open open(arena_);
@@ -135,9 +135,9 @@ class GuardedExecutor final : public forward::Executor {
     const Arena::Open open(arena_);
     inner_->layer(layer, in, out, std::move(lease));
   }
-  void streams(std::int64_t first, std::int64_t count, float* to) override {
+  void streams(std::int64_t first, std::int64_t count, float* to, float* pre) override {
     const Arena::Open open(arena_);
-    inner_->streams(first, count, to);
+    inner_->streams(first, count, to, pre);
   }
   void head(bool draft, std::span<const forward::LogitsRow> rows) override {
     const Arena::Open open(arena_);
@@ -170,11 +170,11 @@ class GuardedBackend final : public forward::Backend {
   const std::string& identity() const override { return inner_.identity(); }
   const std::shared_ptr<store::Memory>& memory() const override { return memory_; }
   std::unique_ptr<forward::Executor> open(std::shared_ptr<const model::Model> model,
-                                          std::shared_ptr<experts::Experts> experts,
+                                          forward::Lookups lookups,
                                           const forward::Options& options) override {
     const Arena::Open open(arena_);
     return std::make_unique<GuardedExecutor>(
-        arena_, inner_.open(std::move(model), std::move(experts), options));
+        arena_, inner_.open(std::move(model), std::move(lookups), options));
   }
 
  private:

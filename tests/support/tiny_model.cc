@@ -32,22 +32,20 @@ namespace {
 
 std::string fixtures() { return from_environment("V4INFER_TEST_FIXTURES", V4I_FIXTURE_DIR); }
 
-// `kind`: the script's last argument, empty for the model with an MTP block.
-std::string make(int seed, int tokens, const std::string& kind) {
-  const std::string script = source_dir() + "/tests/oracle/make_tiny_v4.py";
-  const std::string text = read_file(script);
+// The folder that `script` of tests/oracle fills when it is called with it and `arguments`.
+std::string make(const char* script, const std::string& name, const std::string& arguments) {
+  const std::string path = source_dir() + "/tests/oracle/" + script;
+  const std::string text = read_file(path);
   // The script's checksum is in the name: a changed script makes new models.
-  const std::string name =
-      fmt::format("tiny-{}-{}-{}-{:08x}", seed, tokens, kind.empty() ? "mtp" : kind,
-                  checksum64(text.data(), text.size()) & 0xffffffffu);
-  const fs::path folder = fs::path(fixtures()) / name;
+  const std::string whole =
+      fmt::format("{}-{:08x}", name, checksum64(text.data(), text.size()) & 0xffffffffu);
+  const fs::path folder = fs::path(fixtures()) / whole;
   if (fs::exists(folder)) return folder.string();
   // Made beside its place and renamed, because test programs run side by side.
-  const fs::path part = fs::path(fixtures()) / fmt::format("{}.part{}", name, ::getpid());
+  const fs::path part = fs::path(fixtures()) / fmt::format("{}.part{}", whole, ::getpid());
   fs::create_directories(part);
-  const std::string command =
-      fmt::format("'{}' '{}' '{}' {} {} {} > '{}'", python(), script, part.string(), seed, tokens,
-                  kind, (part / "log.txt").string());
+  const std::string command = fmt::format("'{}' '{}' '{}' {} > '{}'", python(), path, part.string(),
+                                          arguments, (part / "log.txt").string());
   if (std::system(command.c_str()) != 0)
     throw std::runtime_error("cannot make a tiny model: " + command);
   std::error_code error;
@@ -57,13 +55,26 @@ std::string make(int seed, int tokens, const std::string& kind) {
   return folder.string();
 }
 
+// `kind`: the script's last argument, empty for the model with an MTP block.
+std::string make_v4(int seed, int tokens, const std::string& kind) {
+  return make("make_tiny_v4.py",
+              fmt::format("tiny-{}-{}-{}", seed, tokens, kind.empty() ? "mtp" : kind),
+              fmt::format("{} {} {}", seed, tokens, kind));
+}
+
 }  // namespace
 
 std::string make_tiny(int seed, int tokens, bool dspark) {
-  return make(seed, tokens, dspark ? "dspark" : "");
+  return make_v4(seed, tokens, dspark ? "dspark" : "");
 }
 
-std::string make_tiny_pro(int seed, int tokens) { return make(seed, tokens, "pro"); }
+std::string make_tiny_pro(int seed, int tokens) { return make_v4(seed, tokens, "pro"); }
+
+std::string make_tiny_v41(int seed, int tokens, bool engram) {
+  return make("make_tiny_v41.py",
+              fmt::format("tiny-v41-{}-{}{}", seed, tokens, engram ? "" : "-no-engram"),
+              fmt::format("--seed {} --tokens {}{}", seed, tokens, engram ? "" : " --no-engram"));
+}
 
 TempDir::TempDir() {
   fs::create_directories(fixtures());

@@ -1,4 +1,5 @@
-// Tiny random models for tests, written by tests/oracle/make_tiny_v4.py.
+// Tiny random models for tests, written by tests/oracle/make_tiny_v4.py and its
+// siblings.
 //
 // A model is made once per (seed, tokens, kind) and kept in the build folder, so
 // treat it as read-only: a test that wants a damaged one copies it first
@@ -18,6 +19,10 @@ std::string make_tiny(int seed, int tokens = 300, bool dspark = false);
 // V4-Pro's structure at tiny widths, 119 MB: 61 layers of its ratios, three hash layers,
 // 128 heads in 16 groups, 384 experts of which 6 run, one MTP block; width 64.
 std::string make_tiny_pro(int seed, int tokens = 160);
+
+// V4.1's structure at tiny widths, by tests/oracle/make_tiny_v41.py: every role of a layer occurs.
+// case_text.json and case_image.json hold `tokens` tokens each, engram_token_map.json the classes.
+std::string make_tiny_v41(int seed, int tokens = 300, bool engram = true);
 
 // What the environment says, or what was said when the tests were built.  For tests that run where
 // they were not built: V4INFER_TEST_SOURCE_DIR (the repository), V4INFER_TEST_FIXTURES (a folder to

@@ -260,9 +260,14 @@ std::string v4_config(const V4Shape& s) {
 }
 
 void write_sparse_checkpoint(const std::string& folder, const V4Shape& shape) {
+  write_sparse_checkpoint(folder, v4_tensors(shape), v4_config(shape));
+}
+
+void write_sparse_checkpoint(const std::string& folder, const std::vector<LayoutTensor>& tensors,
+                             const std::string& config) {
   std::vector<std::pair<std::string, json>> shards;  // in order of appearance
   std::map<std::string, std::uint64_t> sizes;
-  for (const LayoutTensor& t : v4_tensors(shape)) {
+  for (const LayoutTensor& t : tensors) {
     if (shards.empty() || shards.back().first != t.shard_key)
       shards.emplace_back(t.shard_key, json::object());
     std::uint64_t& at = sizes[t.shard_key];
@@ -280,7 +285,7 @@ void write_sparse_checkpoint(const std::string& folder, const V4Shape& shape) {
     for (const auto& item : shards[i].second.items()) map[item.key()] = file;
   }
   write_file(folder + "/model.safetensors.index.json", json{{"weight_map", map}}.dump(1));
-  write_file(folder + "/config.json", v4_config(shape));
+  write_file(folder + "/config.json", config);
 }
 
 void write_random_checkpoint(const std::string& folder, const V4Shape& shape, int seed) {

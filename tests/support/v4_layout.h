@@ -39,6 +39,8 @@ std::string v4_config(const V4Shape& shape);  // config.json, Hugging Face names
 
 // Headers, index and config; the tensor bytes are holes that read as zero.
 void write_sparse_checkpoint(const std::string& folder, const V4Shape& shape);
+void write_sparse_checkpoint(const std::string& folder, const std::vector<LayoutTensor>& tensors,
+                             const std::string& config);
 // One file with random codes, none of them NaN.
 void write_random_checkpoint(const std::string& folder, const V4Shape& shape, int seed);
 

@@ -23,7 +23,8 @@ kernels::HeadsArgs heads_of(const Pass& p, const model::LayerPlan& plan, std::in
           static_cast<int>(c.rope_dim),
           rope_row(p, plan, t),
           c.norm_eps,
-          p.native};
+          p.native,
+          !plan.query_norm};
 }
 
 // The KV row of token t: norm, rope, stored form.
@@ -35,7 +36,7 @@ void make_row(Pass& p, const model::Attention& a, const model::LayerPlan& plan, 
   kernels::rope(kv + d - rope, rope_row(p, plan, t), rope, false);
   p.round(kv + d - rope, rope);
   const auto bytes = static_cast<std::int64_t>(p.layout().window_row.bytes());
-  store_row(p, kv, p.w.rows.data() + t * bytes);
+  store_row(p, p.layout().window_row, kv, p.w.rows.data() + t * bytes);
 }
 
 // x -> stored KV rows; keeps x quantised in xq.
@@ -77,18 +78,25 @@ struct Visible {
 Visible visible(const Pass& p, const LayerOf& layer, std::int64_t t) {
   const std::int64_t rows = (p.token(t).position + 1) / layer.plan.ratio;
   const std::int64_t topk = p.config.index_topk;
-  if (!layer.plan.indexer || rows <= topk) return {rows, nullptr};
+  if (layer.plan.topk_from < 0 || rows <= topk) return {rows, nullptr};
   return {topk, p.w.selected.data() + t * topk};
 }
 
-// Window rows by rising position, then compressed rows by rising index.
-std::int64_t candidates(const Pass& p, const LayerOf& layer, std::int64_t t, const void** out) {
-  const kv::State& state = p.state(t);
+// Window rows by rising position.
+std::int64_t window_rows(const Pass& p, const LayerOf& layer, std::int64_t t, const void** out) {
   const std::int64_t position = p.token(t).position;
   std::int64_t n = 0;
   for (std::int64_t at = std::max<std::int64_t>(0, position - p.config.window + 1); at <= position;
        ++at)
     out[n++] = window_row(p, layer.kv, t, at);
+  return n;
+}
+
+// Compressed rows by rising index.
+std::int64_t compressed_rows(const Pass& p, const LayerOf& layer, std::int64_t t,
+                             const void** out) {
+  const kv::State& state = p.state(t);
+  std::int64_t n = 0;
   if (layer.plan.ratio == 0) return n;
   const Visible rows = visible(p, layer, t);
   if (rows.chosen == nullptr && kv::RowWave::whole(state, layer.kv)) {
@@ -135,14 +143,20 @@ void attend(Pass& p, const LayerOf& layer, std::int64_t first_token, std::int64_
   const std::int64_t lanes = Workspace::kHeadLanes;
   const std::int64_t group = (heads + wanted * lanes - 1) / (wanted * lanes) * lanes;
   const std::int64_t groups = (heads + group - 1) / group;
-  const kernels::RowShape shape{static_cast<int>(d), static_cast<int>(c.rope_dim), p.native};
+  const kv::Layout& layout = p.layout();
+  const kernels::RowShape shape{static_cast<int>(d), static_cast<int>(c.rope_dim),
+                                layout.window_row.form};
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
   const auto attend_to = [&](std::int64_t t, std::int64_t h0, ThreadScratch& scratch) {
     const std::int64_t h1 = std::min(h0 + group, heads);
-    const std::int64_t n = candidates(p, layer, t, scratch.rows.data());
+    const void** rows = scratch.rows.data();
+    const std::int64_t near = window_rows(p, layer, t, rows);
+    const std::int64_t n = near + compressed_rows(p, layer, t, rows + near);
+    const bool one_form = layout.main_row.form == shape.form;
     float* q = w.wide.data() + t * heads * d;
-    p.kernels.attention({shape, scratch.rows.data(), n, q, layer.block.attn.sink.data(), q, h0, h1,
-                         scale, p.native, scratch.attention.data()});
+    p.kernels.attention({shape, rows, n, q, layer.block.attn.sink.data(), q, h0, h1, scale,
+                         p.native, scratch.attention.data(), one_form ? n : near,
+                         layout.main_row.form});
     p.kernels.output_heads(heads_of(p, layer.plan, t, w.wide.data(), h0, h1 - h0));
   };
   const std::int64_t turns = p.pool.size();  // later tokens see more rows: threads take turns
@@ -190,13 +204,19 @@ void project_out(Pass& p, const model::Attention& a) {
   linear(p, a.wo_b, z, rows, p.n(), w.out.data(), c.width, true);
 }
 
+// Of layers that own their rows.
+void make_compressed(Pass& p, const LayerOf& layer) {
+  if (layer.plan.main_from != layer.kv || layer.plan.ratio == 0) return;
+  (layer.plan.attention == model::AttentionKind::kCsa2 ? compress_csa2 : compress)(p, layer);
+}
+
 }  // namespace
 
 void attention(Pass& p, const LayerOf& layer, const Batch& out) {
   const model::Attention& a = layer.block.attn;
   make_rows(p, a, layer.plan);
   p.mark(model::Part::kAttention);
-  if (layer.plan.ratio > 0) compress(p, layer);
+  make_compressed(p, layer);
   keep_rows(p, layer.kv);
   p.mark(model::Part::kCompressor);
   if (&out != p.batch) keep_outputs(p, out);

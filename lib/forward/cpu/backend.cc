@@ -48,10 +48,9 @@ CpuBackend::CpuBackend(const std::string& isa, ThreadPool& pool, Budget& budget)
       memory_(std::make_shared<store::HostMemory>(budget)) {}
 
 std::unique_ptr<Executor> CpuBackend::open(std::shared_ptr<const model::Model> model,
-                                           std::shared_ptr<experts::Experts> experts,
-                                           const Options& options) {
+                                           Lookups lookups, const Options& options) {
   check(*model, kernels_, options);
-  return std::make_unique<CpuExecutor>(std::move(model), std::move(experts), kernels_, pool_,
+  return std::make_unique<CpuExecutor>(std::move(model), std::move(lookups), kernels_, pool_,
                                        budget_, options);
 }
 

@@ -32,8 +32,7 @@ class CpuBackend final : public Backend {
   const char* name() const override { return "cpu"; }
   const std::string& identity() const override { return identity_; }  // "avx2"
   const std::shared_ptr<store::Memory>& memory() const override { return memory_; }
-  std::unique_ptr<Executor> open(std::shared_ptr<const model::Model> model,
-                                 std::shared_ptr<experts::Experts> experts,
+  std::unique_ptr<Executor> open(std::shared_ptr<const model::Model> model, Lookups lookups,
                                  const Options& options) override;
 
  private:

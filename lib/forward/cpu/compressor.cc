@@ -15,10 +15,9 @@ namespace v4i::forward::cpu {
 
 namespace {
 
-constexpr std::int64_t kChannels = 32;  // of one piece of work
-constexpr int kMaxRatio = 128;          // checked at open (shapes.cc)
-// Exponentials and copies that are done before other threads would have woken up.
-constexpr std::int64_t kSmall = 16384;
+constexpr std::int64_t kChannels = 32;    // of one piece of work
+constexpr int kMaxRatio = 128;            // checked at open (shapes.cc)
+constexpr std::int64_t kRowWork = 16384;  // of a finished row, as share() counts it
 
 // One of a layer's compressors: of KV rows, or of index keys.
 struct Job {
@@ -68,13 +67,6 @@ void pool_channels(const Pass& p, const Job& job, std::int64_t begin, std::int64
              job.pooled + static_cast<std::int64_t>(i) * job.dim);
 }
 
-// body(begin, end) over [0, n): here, or on all threads when `work` is worth it.
-template <class Body>
-void share(Pass& p, std::int64_t n, std::int64_t work, Body&& body) {
-  if (work <= kSmall) return body(0, n);
-  p.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); });
-}
-
 void pool_rows(Pass& p, std::span<const Job> jobs) {
   std::int64_t pieces = 0, work = 0;
   for (const Job& job : jobs) {
@@ -109,14 +101,14 @@ void finish_row(const Pass& p, const Job& job, std::size_t i, const float* turn)
   kernels::rope(row + job.dim - rope, turn, rope, false);
   p.round(row + job.dim - rope, rope);
   if (job.kind == kv::RowKind::kMain)
-    store_row(p, row, row_place(p, job, i));
+    store_row(p, p.layout().main_row, row, row_place(p, job, i));
   else
-    store_key(p, row, row_place(p, job, i));
+    store_key(p, row, true, row_place(p, job, i));
 }
 
 void finish_rows(Pass& p, std::span<const Job> jobs, const std::vector<float>& freq) {
   const auto rows = static_cast<std::int64_t>(p.new_rows.size());
-  share(p, rows, (rows - 1) * kSmall, [&](std::int64_t begin, std::int64_t end) {
+  share(p, rows, (rows - 1) * kRowWork, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       float turn[kernels::kMaxRope];
       fill_turn(freq, p.new_rows[static_cast<std::size_t>(i)].row * jobs[0].ratio, turn);
@@ -127,16 +119,20 @@ void finish_rows(Pass& p, std::span<const Job> jobs, const std::vector<float>& f
 
 }  // namespace
 
+void find_new_rows(Pass& p, int ratio) {
+  p.new_rows.clear();
+  for (std::int64_t t = 0; t < p.n(); ++t) {
+    const std::int64_t position = p.token(t).position;
+    if ((position + 1) % ratio == 0)
+      p.new_rows.push_back({static_cast<std::int32_t>(t), position / ratio});
+  }
+}
+
 void compress(Pass& p, const LayerOf& layer) {
   const model::Config& c = p.config;
   const model::Attention& a = layer.block.attn;
   const model::LayerPlan& plan = layer.plan;
-  p.new_rows.clear();
-  for (std::int64_t t = 0; t < p.n(); ++t) {
-    const std::int64_t position = p.token(t).position;
-    if ((position + 1) % plan.ratio == 0)
-      p.new_rows.push_back({static_cast<std::int32_t>(t), position / plan.ratio});
-  }
+  find_new_rows(p, plan.ratio);
   const kv::LayerLayout& l = p.layout().layers[static_cast<std::size_t>(layer.kv)];
   const auto stride = static_cast<std::int64_t>(l.partial_floats());
   const std::int64_t n = p.n();

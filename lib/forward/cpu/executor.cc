@@ -4,17 +4,18 @@
 #include <algorithm>
 #include <cstring>
 
+#include "lib/base/error.h"
+#include "lib/forward/engram_windows.h"
 #include "lib/forward/layouts.h"
 #include "lib/forward/rope.h"
 
 namespace v4i::forward::cpu {
 
-CpuExecutor::CpuExecutor(std::shared_ptr<const model::Model> model,
-                         std::shared_ptr<experts::Experts> experts,
+CpuExecutor::CpuExecutor(std::shared_ptr<const model::Model> model, Lookups lookups,
                          const kernels::KernelTable& kernels, ThreadPool& pool, Budget& budget,
                          const Options& o)
     : model_(std::move(model)),
-      experts_(std::move(experts)),
+      lookups_(std::move(lookups)),
       identity_(kernels.name),
       freq_a_(rope_frequencies(model_->config(), false)),
       freq_b_(rope_frequencies(model_->config(), true)),
@@ -23,10 +24,15 @@ CpuExecutor::CpuExecutor(std::shared_ptr<const model::Model> model,
       pass_{{*model_, model_->config(), kernels, pool, o.numerics != Numerics::kExact,
              o.numerics == Numerics::kFast, workspace_.threads, workspace_.prepared.data()},
             workspace_,
-            *experts_,
+            *lookups_.experts,
+            lookups_.engram.get(),
             freq_a_,
-            freq_b_} {
+            freq_b_,
+            model_->plan().draft.mhc == model::MhcKind::kLagged} {
   pass_.new_rows.reserve(static_cast<std::size_t>(o.max_tokens));
+  const model::EngramConfig& e = model_->config().engram;
+  V4I_CHECK((lookups_.engram == nullptr) == e.layers.empty());
+  if (!e.layers.empty()) windows_.reserve(static_cast<std::size_t>(o.max_tokens * e.max_ngram));
 }
 
 std::size_t CpuExecutor::width() const {
@@ -42,15 +48,40 @@ void CpuExecutor::start(const Batch& batch, Profile* profile) {
   fill_rope(pass_);
 }
 
-void CpuExecutor::begin(const Batch& batch, const float* streams, Profile* profile) {
+void CpuExecutor::begin(const Batch& batch, Streams given, Profile* profile) {
   start(batch, profile);
+  begin_engram();
   hint_hashed(pass_);
-  if (streams == nullptr)
+  const auto n = static_cast<std::size_t>(batch.n());
+  if (given.x == nullptr)
     embed_tokens();
   else
-    std::memcpy(workspace_.streams.data(), streams,
-                static_cast<std::size_t>(batch.n()) * width() * sizeof(float));
+    std::memcpy(workspace_.streams.data(), given.x, n * width() * sizeof(float));
+  if (pass_.lagged) begin_pre(given.pre);
   pass_.mark(model::Part::kEmbedding);
+}
+
+// The first site reads stream 0.
+void CpuExecutor::begin_pre(const float* given) {
+  const std::int64_t n = model_->config().hc_mult, all = pass_.n() * n;
+  float* pre = workspace_.pre.data();
+  for (std::int64_t i = 0; i < all; ++i) pre[i] = i % n == 0 ? 1.0f : 0.0f;
+  if (given != nullptr) std::copy_n(given, all, pre);
+}
+
+// Which rows a token needs is known from the ids up to it, so they are asked for before anything
+// else.
+void CpuExecutor::begin_engram() {
+  if (lookups_.engram == nullptr) return;
+  windows_.clear();
+  for (std::int64_t t = 0; t < pass_.n(); ++t)
+    add_window(lookups_.engram->classes(), pass_.state(t).prefix(), pass_.token(t).position,
+               model_->config().engram.max_ngram, &windows_);
+  lookups_.engram->begin(windows_);
+}
+
+void CpuExecutor::abandon() noexcept {
+  if (lookups_.engram != nullptr) lookups_.engram->abandon();
 }
 
 void CpuExecutor::embed_tokens() {
@@ -102,6 +133,7 @@ void CpuExecutor::layer(Layer which, const Batch&, const Batch& out, kv::Lease l
   const LayerOf layer{model_->block(index), plan, which.index, index};
   const model::Block& b = layer.block;
   Workspace& w = workspace_;
+  if (plan.engram) engram(pass_, layer);
   hyper_pre(pass_, b.hc_attn, w.x.data());
   pass_.mark(model::Part::kHyper);
   norm(pass_, w.x.data(), b.attn_norm, pass_.n(), w.x.data());
@@ -117,9 +149,13 @@ void CpuExecutor::layer(Layer which, const Batch&, const Batch& out, kv::Lease l
   pass_.mark(model::Part::kHyper);
 }
 
-void CpuExecutor::streams(std::int64_t first, std::int64_t count, float* to) {
+void CpuExecutor::streams(std::int64_t first, std::int64_t count, float* to, float* pre) {
   std::memcpy(to, workspace_.streams.data() + static_cast<std::size_t>(first) * width(),
               static_cast<std::size_t>(count) * width() * sizeof(float));
+  if (pre == nullptr) return;
+  V4I_CHECK(pass_.lagged);
+  const std::int64_t n = model_->config().hc_mult;
+  std::copy_n(workspace_.pre.data() + first * n, count * n, pre);
 }
 
 void CpuExecutor::head(bool draft, std::span<const LogitsRow> rows) {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "lib/forward/backend.h"
 #include "lib/forward/cpu/pass.h"
 #include "lib/forward/options.h"
 
@@ -11,30 +12,34 @@ namespace v4i::forward::cpu {
 
 class CpuExecutor final : public Executor {
  public:
-  CpuExecutor(std::shared_ptr<const model::Model> model, std::shared_ptr<experts::Experts> experts,
+  CpuExecutor(std::shared_ptr<const model::Model> model, Lookups lookups,
               const kernels::KernelTable& kernels, ThreadPool& pool, Budget& budget,
               const Options& options);
 
   const std::string& identity() const override { return identity_; }
   std::size_t workspace_bytes() const override { return workspace_.bytes(); }
   std::int64_t head_rows() const override { return Workspace::kHeadTokens; }
-  void begin(const Batch& batch, const float* streams, Profile* profile) override;
+  void begin(const Batch& batch, Streams given, Profile* profile) override;
   void begin_draft(const Batch& batch, const float* hidden) override;
   void layer(Layer layer, const Batch& in, const Batch& out, kv::Lease lease) override;
-  void streams(std::int64_t first, std::int64_t count, float* to) override;
+  void streams(std::int64_t first, std::int64_t count, float* to, float* pre) override;
   void head(bool draft, std::span<const LogitsRow> rows) override;
   void finish() override;
-  void abandon() noexcept override {}  // nothing is ever under way between calls
+  // Nothing but reads of n-gram rows is ever under way between calls.
+  void abandon() noexcept override;
 
  private:
   void start(const Batch& batch, Profile* profile);
   void embed_tokens();
+  void begin_pre(const float* given);
+  void begin_engram();
   std::size_t width() const;  // floats of a token's streams
 
   std::shared_ptr<const model::Model> model_;
-  std::shared_ptr<experts::Experts> experts_;
+  Lookups lookups_;
   const std::string identity_;  // "avx2"
   std::vector<float> freq_a_, freq_b_;
+  std::vector<std::int32_t> windows_;  // of token classes, see engram::Tables::begin
   Workspace workspace_;
   Pass pass_;
   const Batch* all_ = nullptr;  // of this run

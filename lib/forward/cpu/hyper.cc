@@ -1,5 +1,5 @@
 // mHC: the residual is n streams; each sublayer reads a mixture of them and writes
-// back through a doubly stochastic matrix.  Spec 2.3.
+// back through a doubly stochastic matrix.  Spec 2.3; lagged: V4.1's 3.1 and 3.2.
 #include <algorithm>
 
 #include "kernels/ops.h"
@@ -12,7 +12,8 @@ namespace {
 constexpr std::int64_t kChannels = 512;  // of one piece of work
 constexpr std::int64_t kTokens = 8;      // whose streams stay in a second-level cache meanwhile
 
-// m = (fn f) r -> pre (in place of the first n), post and the mixing matrix, of token t.
+// m = (fn f) r -> pre (in place of the first n), post and the mixing matrix, of token t.  Lagged,
+// the site before supplies pre, and the next one gets this site's.
 void coefficients(const Pass& p, const model::Hyper& h, std::int64_t t) {
   const auto n = static_cast<int>(p.config.hc_mult);
   const float* streams = p.w.streams.data() + t * n * p.config.width;
@@ -25,6 +26,7 @@ void coefficients(const Pass& p, const model::Hyper& h, std::int64_t t) {
     const int k = n + i;
     post[i] = 2 * kernels::sigmoid(m[k] * r * h.scale[1] + h.base[static_cast<std::size_t>(k)]);
   }
+  if (p.lagged) std::swap_ranges(m, m + n, p.w.pre.data() + t * n);
   for (int i = 0; i < n * n; ++i) {
     const int k = 2 * n + i;
     comb[i] = m[k] * r * h.scale[2] + h.base[static_cast<std::size_t>(k)];
@@ -114,6 +116,7 @@ void hyper_post(Pass& p, const float* out) {
 void hyper_head(Pass& p, const model::HyperHead& h, std::int64_t t, float* x) {
   const std::int64_t n = p.config.hc_mult, d = p.config.width;
   const float* streams = p.w.streams.data() + t * n * d;
+  if (p.lagged) return p.kernels.collapse({streams_of(p, t, 0, d), p.w.pre.data() + t * n, x});
   float* m = p.w.mix.data() + t * n;
   linear(p, h.fn, streams, n * d, 1, m, n, false);
   const float r = kernels::rms_scale(streams, n * d, p.config.norm_eps);

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "lib/engram/tables.h"
 #include "lib/experts/experts.h"
 #include "lib/forward/batch.h"
 #include "lib/forward/cpu/cpu.h"
@@ -26,10 +27,12 @@ struct NewRow {
 struct Pass : Cpu {
   Workspace& w;
   experts::Experts& experts;
+  engram::Tables* engram;            // null where the model has no n-gram tables
   const std::vector<float>& freq_a;  // rope frequencies, spec 2.1: plain
   const std::vector<float>& freq_b;  // YaRN, for layers with compressed rows
+  const bool lagged;                 // mHC: the coefficients of a site collapse at the next one
 
-  const Batch* batch = nullptr;    // whose tokens the workspace holds
+  const Batch* batch = nullptr;  // whose tokens the workspace holds
   const CancelFlag* cancel = nullptr;
   std::vector<NewRow> new_rows{};  // of the layer in work
   Profile* profile = nullptr;      // or where the time of this run is counted
@@ -57,23 +60,38 @@ void fill_rope(Pass& p);
 const float* rope_row(const Pass& p, const model::LayerPlan& plan, std::int64_t t);
 // Cosines, then sines of one position.
 void fill_turn(const std::vector<float>& freq, std::int64_t position, float* out);
-// The stored forms of a KV row and of an index key (spec 4.3).
-void store_row(const Pass& p, const float* row, std::byte* out);
-void store_key(const Pass& p, float* key, std::byte* out);
+// The stored forms of a KV row and of an index key (spec 4.3; V4.1: without Hadamard).
+void store_row(const Pass& p, const kv::RowFormat& format, const float* row, std::byte* out);
+void store_key(const Pass& p, float* key, bool hadamard, std::byte* out);
+
+// ---- engram.cc (engram.md 4.1)
+// streams += gate * value of the tokens' n-gram rows.
+void engram(Pass& p, const LayerOf& layer);
 
 // ---- hyper.cc (spec 2.3)
 // streams <- out, streams: what a sublayer found goes back.
 void hyper_post(Pass& p, const float* out);
 // streams -> x, the next one's input; keeps post and comb.  With `out`, hyper_post first.
 void hyper_pre(Pass& p, const model::Hyper& h, float* x, const float* out = nullptr);
-// Collapse of the streams of token `t` to one row.
+// Collapse of the streams of token `t` to one row; lagged, `h` is not looked at.
 void hyper_head(Pass& p, const model::HyperHead& h, std::int64_t t, float* x);
 
-// ---- attention.cc (2.4, 2.7), compressor.cc (2.5), indexer.cc (2.6)
+// ---- attention.cc (2.4, 2.7), compressor.cc (2.5), csa2.cc (V4.1 3.3), indexer.cc (2.6)
 // After the KV rows of the batch are made, `out` is the batch.
 void attention(Pass& p, const LayerOf& layer, const Batch& out);
 void compress(Pass& p, const LayerOf& layer);
-// Fills w.selected for tokens that see more rows than index_topk.
+void compress_csa2(Pass& p, const LayerOf& layer);  // of a layer that owns its rows and keys
+// The rows that the tokens of the pass complete, into p.new_rows.
+void find_new_rows(Pass& p, int ratio);
+// body(begin, end) over [0, n): here, or on all threads when `work` is worth it.
+template <class Body>
+void share(Pass& p, std::int64_t n, std::int64_t work, Body&& body) {
+  constexpr std::int64_t kSmall = 16384;  // done before other threads would have woken up
+  if (work <= kSmall) return body(0, n);
+  p.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); });
+}
+// Fills w.selected for tokens that see more rows than index_topk, and w.blocks of those where the
+// layer publishes candidates.
 void select_rows(Pass& p, const LayerOf& layer);
 
 // ---- rows.cc: where the rows that a layer reads lie.  Those of this run are staged in the

@@ -32,22 +32,24 @@ const float* rope_row(const Pass& p, const model::LayerPlan& plan, std::int64_t 
   return table.data() + t * p.config.rope_dim;
 }
 
-void store_row(const Pass& p, const float* row, std::byte* out) {
-  const auto dim = static_cast<int>(p.config.head_dim), rope = static_cast<int>(p.config.rope_dim);
-  if (p.native)
-    p.kernels.store_row({row, dim, rope, reinterpret_cast<std::uint8_t*>(out)});
+void store_row(const Pass& p, const kv::RowFormat& format, const float* row, std::byte* out) {
+  if (format.form == RowForm::kFloat32)
+    std::memcpy(out, row, format.bytes());
   else
-    std::memcpy(out, row, sizeof(float) * static_cast<std::size_t>(dim));
+    p.kernels.store_row(
+        {row, format.dim, format.rope, reinterpret_cast<std::uint8_t*>(out), format.form});
 }
 
-void store_key(const Pass& p, float* key, std::byte* out) {
+void store_key(const Pass& p, float* key, bool hadamard, std::byte* out) {
   const auto dim = static_cast<int>(p.config.index_dim);
   if (!p.native) {
     std::memcpy(out, key, sizeof(float) * static_cast<std::size_t>(dim));
     return;
   }
-  kernels::hadamard(key, dim);
-  p.round(key, dim);
+  if (hadamard) {
+    kernels::hadamard(key, dim);
+    p.round(key, dim);
+  }
   kernels::pack_key(key, dim, reinterpret_cast<std::uint8_t*>(out));
 }
 

@@ -31,13 +31,14 @@ void best_experts(const float* score, const model::Vector& bias, std::int64_t ex
 void choose(const Pass& p, const model::Moe& m, const model::LayerPlan& plan, std::int64_t t) {
   const std::int64_t experts = p.config.experts, k = p.config.experts_active;
   float* score = p.w.router.data() + t * experts;
-  for (std::int64_t e = 0; e < experts; ++e) score[e] = kernels::sqrt_softplus(score[e]);
+  for (std::int64_t e = 0; e < experts; ++e)
+    score[e] = kernels::sqrt_softplus(score[e] / p.config.gate_temp);
   std::int32_t* chosen = p.w.expert.data() + t * k;
   if (plan.router == model::RouterKind::kHash) {
     const std::int64_t id = p.token(t).id;
     std::copy_n(m.tid2eid.data() + id * k, k, chosen);
   } else {
-    best_experts(score, m.bias, experts, k, chosen);
+    best_experts(score, p.token(t).role == 0 ? m.bias : m.bias_media, experts, k, chosen);
   }
 }
 
@@ -48,6 +49,7 @@ void route_token(const Pass& p, const model::Moe& m, const model::LayerPlan& pla
   const std::int32_t* chosen = p.w.expert.data() + t * k;
   float total = 0;
   for (std::int64_t i = 0; i < k; ++i) total += score[chosen[i]];
+  total = plan.route_norm ? total + plan.route_eps : 1.0f;
   float* weight = p.w.expert_weight.data() + t * k;
   for (std::int64_t i = 0; i < k; ++i) weight[i] = score[chosen[i]] / total * p.config.route_scale;
 }

@@ -30,6 +30,9 @@ void check_shapes(const model::Model& m) {
     require(l.ratio <= 128, m, "compress_ratios entry", l.ratio, "ratios up to 128");
     indexer = indexer || l.indexer;
   }
+  require(c.candidate_blocks == 0 ||
+              std::has_single_bit(static_cast<std::uint64_t>(c.candidate_block_rows)),
+          m, "candidate_block_size", c.candidate_block_rows, "powers of two");
   if (!indexer) return;
   require(c.index_dim <= 512 && c.index_dim >= c.rope_dim &&
               std::has_single_bit(static_cast<std::uint64_t>(c.index_dim)),

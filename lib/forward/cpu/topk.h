@@ -40,12 +40,13 @@ class TopK {
     bar_ = score_of(entries_[k_ - 1]);
   }
 
-  // The rows of the k best, rising.
-  void rows(std::int32_t* out) {
+  // The rows of the k best, rising; returns how many there are.
+  std::int64_t rows(std::int32_t* out) {
     keep_best();
     for (std::int64_t i = 0; i < n_; ++i)
       out[i] = static_cast<std::int32_t>(~static_cast<std::uint32_t>(entries_[i]));
     std::sort(out, out + n_);
+    return n_;
   }
 
  private:

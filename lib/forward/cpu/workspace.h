@@ -23,7 +23,8 @@ struct ThreadScratch {
   Buffer<const std::uint8_t*> blocks;      // of index keys
   Buffer<float> scores;                    // [kIndexQueries, a piece of the keys]
   Buffer<std::uint64_t> candidates;        // [kIndexQueries] rooms of a TopK
-  TopK best[kIndexQueries];
+  Buffer<std::uint64_t> block_candidates;  // the same, of blocks
+  TopK best[kIndexQueries], best_blocks[kIndexQueries];
   Buffer<float> part;  // [N, expert_piece_rows] of w3 x or w2 x: some rows of an expert
 };
 
@@ -51,17 +52,21 @@ struct Workspace {
   Buffer<float> streams;          // [n, D] a token: the residual streams
   Buffer<float> x, xq, out;       // [D]: module input, quantised, module output
   Buffer<float> mix, post, comb;  // [(2 + n) n], [n], [n, n]
+  Buffer<float> pre;              // [n], lagged mHC: what collapses the streams at the next site
   Buffer<float> rope_a, rope_b;   // [rope_dim]: cosines, sines of both tables
   Buffer<float> qr, qrq;          // [q_lora]
-  // [H, d] of attention: queries, then what their heads found; or [K, I] of the experts' gates.
+  // [H, d] of attention: queries, then what their heads found; or [K, I] of the experts' gates; or
+  // [n + 1, D] of Engram: keys and value.
   Buffer<float> wide;
   Buffer<float> kv;                   // [d]
   Buffer<std::byte> rows;             // stored KV row of each token
-  Buffer<float> z, zq;                // [G, o_lora]
+  Buffer<float> z, zq;                // [G, o_lora]; of Engram, a token's rows
   Buffer<float> partial;              // [partial_floats of a layer] inputs of its compressors
   Buffer<float> pooled;               // [d + index_dim] compressed rows of this run
   Buffer<float> iq, iw;               // [index_heads, index_dim], [index_heads]
   Buffer<std::int32_t> selected;      // [index_topk] chosen rows, rising
+  Buffer<std::int32_t> blocks;        // [candidate_blocks] candidates, rising
+  Buffer<std::int32_t> block_count;   // [1] how many of them
   Buffer<float> router;               // [E]
   Buffer<std::int32_t> expert;        // [K] chosen experts of each token
   Buffer<float> expert_weight;        // [K]
@@ -83,6 +88,11 @@ struct Workspace {
   std::size_t bytes_ = 0;
 };
 
+// Rows of index keys, scored one after the other, come in multiples of this: whole blocks of the
+// KV store, and of candidates.
+std::int64_t index_unit(const model::Config& config, std::int64_t rows_per_block);
+// ... and so many at a time.
+std::int64_t index_piece(const model::Config& config, std::int64_t rows_per_block);
 // Rows of an expert in one piece of work, at most.
 std::int64_t expert_piece_rows(const model::Config& config);
 // Rows of w1 and w3 come in multiples of this: whole blocks of the quantiser behind them.

@@ -65,8 +65,12 @@ std::int32_t CudaBackend::experts_that_fit(const model::Model& m, const Options&
 }
 
 std::unique_ptr<Executor> CudaBackend::open(std::shared_ptr<const model::Model> model,
-                                            std::shared_ptr<experts::Experts> experts,
-                                            const Options& options) {
+                                            Lookups lookups, const Options& options) {
+  const std::string beyond = model::first_beyond_v4(model->plan());
+  if (!beyond.empty())
+    fail(Code::kUnsupported,
+         "{}: CUDA runs V4 models, and this one has {}; backend \"cpu\" runs it", model->path(),
+         beyond);
   cpu::check_shapes(*model);
   if (options.numerics == Numerics::kFast)
     fail(Code::kUnsupported,
@@ -78,7 +82,8 @@ std::unique_ptr<Executor> CudaBackend::open(std::shared_ptr<const model::Model> 
   memory_->drop_kept();
   const std::int32_t here = experts_that_fit(*model, options);
   return std::make_unique<CudaExecutor>(Machine{device_, memory_, kernels_, pool_, budget_},
-                                        std::move(model), std::move(experts), options, here);
+                                        std::move(model), std::move(lookups.experts), options,
+                                        here);
 }
 
 }  // namespace v4i::forward::cuda

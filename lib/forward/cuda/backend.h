@@ -29,8 +29,7 @@ class CudaBackend final : public Backend {
   const std::shared_ptr<store::Memory>& memory() const override { return as_memory_; }
   bool has_device() const noexcept override { return true; }
   std::optional<DeviceInfo> device() const override;
-  std::unique_ptr<Executor> open(std::shared_ptr<const model::Model> model,
-                                 std::shared_ptr<experts::Experts> experts,
+  std::unique_ptr<Executor> open(std::shared_ptr<const model::Model> model, Lookups lookups,
                                  const Options& options) override;
 
  private:

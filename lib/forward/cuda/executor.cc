@@ -146,16 +146,16 @@ void CudaExecutor::send() {
 
 void CudaExecutor::send_embeddings() { data_.send_embeddings(stream_, workspace_.out.data()); }
 
-void CudaExecutor::begin(const Batch& batch, const float* streams, Profile* profile) {
+void CudaExecutor::begin(const Batch& batch, Streams given, Profile* profile) {
   start(batch, profile);
-  if (streams == nullptr) {
+  if (given.x == nullptr) {
     gather_embeddings(batch);
     choose_mode(batch);
   }
   if (mode_ == Mode::kDirect) send();
   fill_rope(pass_);
-  if (streams != nullptr) {
-    stream_.upload(workspace_.a.streams.data(), streams,
+  if (given.x != nullptr) {
+    stream_.upload(workspace_.a.streams.data(), given.x,
                    static_cast<std::size_t>(batch.n()) * streams_width() * sizeof(float));
   } else {
     if (mode_ == Mode::kDirect) send_embeddings();
@@ -239,7 +239,7 @@ void CudaExecutor::layer(Layer which, const Batch& in, const Batch& out, kv::Lea
   }
 }
 
-void CudaExecutor::streams(std::int64_t first, std::int64_t count, float* to) {
+void CudaExecutor::streams(std::int64_t first, std::int64_t count, float* to, float*) {
   if (count == 0) return;
   hyper_post(pass_);
   stream_.download(to, pass_.t->streams.data() + static_cast<std::size_t>(first) * streams_width(),

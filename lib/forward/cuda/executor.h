@@ -38,10 +38,10 @@ class CudaExecutor final : public Executor {
   const std::string& identity() const override { return identity_; }
   std::size_t workspace_bytes() const override { return workspace_.total; }
   std::int64_t head_rows() const override { return Workspace::kHeadTokens; }
-  void begin(const Batch& batch, const float* streams, Profile* profile) override;
+  void begin(const Batch& batch, Streams given, Profile* profile) override;
   void begin_draft(const Batch& batch, const float* hidden) override;
   void layer(Layer layer, const Batch& in, const Batch& out, kv::Lease lease) override;
-  void streams(std::int64_t first, std::int64_t count, float* to) override;
+  void streams(std::int64_t first, std::int64_t count, float* to, float* pre) override;
   void head(bool draft, std::span<const LogitsRow> rows) override;
   void finish() override;
   void abandon() noexcept override;

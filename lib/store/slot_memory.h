@@ -1,4 +1,5 @@
-// SlotMemory: pages for one expert, counted as weights in the Budget's host memory.
+// SlotMemory: pages that a cache of weights reads into, counted as weights in the Budget's host
+// memory.
 //
 // Not a Buffer: nobody is asked to give memory back for it, it is aligned for direct reads, and
 // its bytes are not zeroed before they are read over.
@@ -10,7 +11,7 @@
 
 #include "lib/base/budget.h"
 
-namespace v4i::experts {
+namespace v4i::store {
 
 class SlotMemory {
  public:
@@ -37,4 +38,4 @@ class SlotMemory {
   std::size_t bytes_ = 0, extra_ = 0;
 };
 
-}  // namespace v4i::experts
+}  // namespace v4i::store

@@ -1,9 +1,9 @@
 // From the host's allocator or as pages of the kernel; see slot_memory.h.
-#include "lib/experts/slot_memory.h"
+#include "lib/store/slot_memory.h"
 
 #include <sys/mman.h>
 
-namespace v4i::experts {
+namespace v4i::store {
 
 namespace {
 
@@ -43,4 +43,4 @@ SlotMemory::~SlotMemory() {
   budget_->give(Place::kHost, Use::kWeights, bytes_ + extra_);
 }
 
-}  // namespace v4i::experts
+}  // namespace v4i::store

@@ -1,0 +1,2 @@
+// Counts what this program takes from the heap.
+#include "tests/support/count_new.inc"
