@@ -24,6 +24,7 @@ class Binder {
 
   bool has(std::string_view name) const { return checkpoint_.find(name) >= 0; }
   bool has_prefix(std::string_view prefix) const;
+  const std::string& folder() const { return checkpoint_.folder(); }
 
   // A small tensor, F32, BF16 or F16, as floats; NaN and infinity are refused.
   Vector vector(const std::string& name, const std::vector<std::int64_t>& shape);

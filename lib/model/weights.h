@@ -14,6 +14,7 @@
 #include "lib/model/config.h"
 #include "lib/model/parts.h"
 #include "lib/model/plan.h"
+#include "lib/model/vision.h"
 #include "lib/tensor/tensor.h"
 #include "lib/tensor/weight.h"
 
@@ -113,6 +114,7 @@ struct Weights {
   std::vector<Block> layers;
   std::vector<Mtp> mtp;  // 0 or 1
   Dspark dspark;         // stages empty when absent
+  VisionWeights vision;  // layers empty when absent
 };
 
 // body(weight) for the three matrices of an expert.
