@@ -69,12 +69,12 @@ std::uint32_t RowSlots::obtain(std::uint64_t for_key) {
       found = hand_;
     } else if (steps == 0 && grow()) {
       continue;  // at an empty slot
-    } else if (slabs_in_use_ == 0 || steps > 2ull * all()) {
+    } else if (slabs_in_use_ == 0 || steps > (kMostUses + 1ull) * all()) {
       return KeyIndex::kNone;
     } else if (hand_ < all() && !slabs_[hand_ / per_slab_]) {
       hand_ += per_slab_ - 1;  // over a slab that is not there
-    } else if (hand_ < all() && slot(hand_).used) {
-      slot(hand_).used = false;
+    } else if (hand_ < all() && slot(hand_).uses > 0) {
+      --slot(hand_).uses;
     } else if (hand_ < all()) {
       empty(found = hand_);
     }
@@ -92,7 +92,7 @@ RowSlots::Found RowSlots::ask(std::uint64_t wanted) {
   const std::uint32_t n = find(wanted);
   if (n == KeyIndex::kNone) return {};
   Slot& s = slot(n);
-  s.used = true;
+  s.uses = std::min<std::uint8_t>(s.uses + 1, kMostUses);
   expected_ -= s.expected;
   s.expected = false;
   return {row(n), static_cast<unsigned>(s.state - kTaken)};
@@ -110,7 +110,8 @@ bool RowSlots::expect(std::uint64_t wanted) {
   if (2 * (expected_ + 1) > slots() && !grow()) return false;
   const std::uint32_t n = obtain(wanted);
   if (n == KeyIndex::kNone) return false;
-  slot(n).used = slot(n).expected = true;
+  slot(n).uses = 1;
+  slot(n).expected = true;
   ++expected_;
   return true;
 }

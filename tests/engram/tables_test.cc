@@ -271,7 +271,7 @@ TEST_CASE("rows beyond 4 GiB of a shard are read where they are", "[engram]") {
   for (std::int32_t i = 0; i < 40; ++i) classes.push_back(i * 8);
   std::vector<std::int32_t> windows(classes.size() * 2), rows(classes.size());
   engram::fill_windows(classes, 0, 2, windows.data());
-  const engram::Hash hash(c, 1, "config.json");
+  const engram::Hash hash(c, 2, "config.json");
   const int fd = ::open(dir.file("model.safetensors").c_str(), O_RDWR);
   std::size_t far = 0;
   for (std::size_t t = 0; t < rows.size(); ++t) {
