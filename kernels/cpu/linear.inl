@@ -144,15 +144,21 @@ inline void fp4_block(const RowReader* row, const float* factor, const float* x,
   }
 }
 
-// Do rows [r0, r0 + count) share their scales, and is this one far from the ends of float32?
-inline bool shared_scale(const Weight& w, std::int64_t r0, int count, std::uint8_t code) {
-  return r0 / w.block_rows == (r0 + count - 1) / w.block_rows && code >= 67 && code <= 187;
+// Do rows [r0, r0 + count) share their scales?  Asked once: a division takes as long as 32 columns.
+template <Format kFormat>
+inline bool share_scales(const Weight& w, std::int64_t r0, int count) {
+  return kFormat == Format::kFp8 && r0 / w.block_rows == (r0 + count - 1) / w.block_rows;
 }
+
+// Is this scale far from the ends of float32?
+inline bool middle_scale(std::uint8_t code) { return code >= 67 && code <= 187; }
 
 // The columns [k, end), one block of scales, of quantised rows.
 template <Format kFormat, int kCount>
-inline void scaled_block(const RowReader* row, std::int64_t r0, std::int64_t block, const float* x,
+inline void scaled_block(const RowReader* row, bool shared, std::int64_t block, const float* x,
                          std::int64_t k, std::int64_t end, F16* sum) {
+  if (kFormat == Format::kFp8 && shared && middle_scale(row->scale[block]))
+    return fp8_block<kCount>(row, fp8_factor(row->scale[block]), x, k, end, sum);
   float factor[kCount];
   bool plain = true;
   for (int i = 0; i < kCount; ++i) {
@@ -167,8 +173,6 @@ inline void scaled_block(const RowReader* row, std::int64_t r0, std::int64_t blo
     return;
   }
   if (kFormat == Format::kFp4 && end - k == 32) return fp4_block<kCount>(row, factor, x, k, sum);
-  if (kFormat == Format::kFp8 && shared_scale(*row->w, r0, kCount, row->scale[block]))
-    return fp8_block<kCount>(row, factor[0], x, k, end, sum);
   for (; k < end; k += 16) {
     const F16 v = load(x + k);
     for (int i = 0; i < kCount; ++i)
@@ -187,12 +191,13 @@ inline void rows_times_token(const LinearArgs& a, std::int64_t r0, std::int64_t 
     sum[i] = zero();
   }
   const float* x = token_row(a, t);
+  const bool shared = share_scales<kFormat>(a.w, r0, kCount);
   const std::int64_t cols = a.w.cols, whole = cols / 16 * 16;
   for (std::int64_t k = 0, block = 0; k < whole;) {
     std::int64_t end = block_end<kFormat>(a.w, k, whole);
     if constexpr (kScaled<kFormat>) {
       if (k % kPart == 0) prefetch<kFormat, kCount>(row, k, k + kPart);
-      scaled_block<kFormat, kCount>(row, r0, block++, x, k, end, sum);
+      scaled_block<kFormat, kCount>(row, shared, block++, x, k, end, sum);
       k = end;
     } else {
       end = k + kPart < whole ? k + kPart : whole;
