@@ -14,6 +14,7 @@ namespace {
 // clang-format off
 #include "kernels/cpu/lanes_avx2.inl"
 #include "kernels/cpu/scales.inl"
+#include "kernels/cpu/linear_rows.inl"
 #include "kernels/cpu/linear.inl"
 #include "kernels/cpu/avx2_gemv.inl"
 // clang-format on
