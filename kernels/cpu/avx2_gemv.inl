@@ -21,17 +21,23 @@ struct Parity {
   __m256 even, odd;
 };
 
-// `scale`: of the rows that x will meet, one per kBlock columns, or null.
-inline void pack_parity(const float* x, std::int64_t cols, const std::uint8_t* scale, float* out) {
+inline void pack_parity(const float* x, std::int64_t cols, float* out) {
   for (std::int64_t k = 0; k < cols; k += 16) {
-    const __m256 f = _mm256_set1_ps(
-        scale == nullptr ? 1.0f : power_of_two(scale[k / kBlock] - 127 + kPlacedShift));
-    const __m256 a = _mm256_mul_ps(_mm256_loadu_ps(x + k), f);
-    const __m256 b = _mm256_mul_ps(_mm256_loadu_ps(x + k + 8), f);
+    const __m256 a = _mm256_loadu_ps(x + k), b = _mm256_loadu_ps(x + k + 8);
     const __m256 low = _mm256_permute2f128_ps(a, b, 0x20);  // 0 to 3 and 8 to 11
     const __m256 high = _mm256_permute2f128_ps(a, b, 0x31);
     _mm256_storeu_ps(out + k, _mm256_shuffle_ps(low, high, 0x88));
     _mm256_storeu_ps(out + k + 8, _mm256_shuffle_ps(low, high, 0xdd));
+  }
+}
+
+// Packed x times the scales of the rows that it will meet, one per `block` columns.
+inline void scale_parity(const float* x, std::int64_t cols, const std::uint8_t* scale,
+                         std::int64_t block, float* out) {
+  for (std::int64_t k = 0; k < cols; ++scale) {
+    const __m256 f = _mm256_set1_ps(power_of_two(*scale - 127 + kPlacedShift));
+    for (const std::int64_t end = k + block; k < end; k += 8)
+      _mm256_storeu_ps(out + k, _mm256_mul_ps(_mm256_loadu_ps(x + k), f));
   }
 }
 
@@ -217,24 +223,25 @@ void fp4_token(const LinearArgs& a) {
 }
 
 void bf16_token(const LinearArgs& a) {
-  pack_parity(token_row(a, 0), a.w.cols, nullptr, a.scratch);
+  pack_parity(token_row(a, 0), a.w.cols, a.scratch);
   std::int64_t r = a.row_begin;
   for (; r + 2 <= a.row_end; r += 2) parity_rows<Format::kBF16>(a, r, a.scratch);
   if (r < a.row_end) rows_times_token<Format::kBF16, 1>(a, r, 0);
 }
 
-// Rows that share their scales meet one x that has them.
+// Rows that share their scales meet one x that has them; x is put in order once for all rows.
 void fp8_token(const LinearArgs& a) {
-  const float* x = token_row(a, 0);
-  const int highest = reads_subnormals() ? highest_for(x, a.w.cols) : 0;
-  const std::int64_t scales = a.w.cols / kBlock;
+  const std::int64_t cols = a.w.cols, scales = cols / a.w.block_cols;
+  const int highest = reads_subnormals() ? highest_for(token_row(a, 0), cols) : 0;
+  float *x = a.scratch, *scaled = x + cols;
+  pack_parity(token_row(a, 0), cols, x);
   for (std::int64_t r = a.row_begin; r < a.row_end;) {
     const std::int64_t group = r / a.w.block_rows, next = (group + 1) * a.w.block_rows;
     const std::int64_t end = next < a.row_end ? next : a.row_end;
     const std::uint8_t* scale = a.w.scale + group * scales;
     if (plain_scales(scale, scales, highest)) {
-      pack_parity(x, a.w.cols, scale, a.scratch);
-      for (; r + 2 <= end; r += 2) parity_rows<Format::kFp8>(a, r, a.scratch);
+      scale_parity(x, cols, scale, a.w.block_cols, scaled);
+      for (; r + 2 <= end; r += 2) parity_rows<Format::kFp8>(a, r, scaled);
     }
     for (; r + kRowTile <= end; r += kRowTile) rows_times_token<Format::kFp8, kRowTile>(a, r, 0);
     for (; r < end; ++r) rows_times_token<Format::kFp8, 1>(a, r, 0);

@@ -14,6 +14,7 @@ namespace {
 // clang-format off
 #include "kernels/cpu/lanes_avx512.inl"
 #include "kernels/cpu/scales.inl"
+#include "kernels/cpu/linear_rows.inl"
 #include "kernels/cpu/linear.inl"
 // clang-format on
 

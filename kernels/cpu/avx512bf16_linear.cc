@@ -2,6 +2,7 @@
 //
 // Order of sums, the same for few tokens and for many: a block of 128 columns is four
 // vdpbf16ps from zero, times the block's scale, added to the sum; lanes are folded last.
+// Where scales cover 32 columns, a lane adds columns of one of the four alone, times its scale.
 // For many tokens the scale goes into the weight's exponent instead, which changes no bit:
 // both are powers of two, and scales that could leave the normal range take the float32 way.
 #if defined(__x86_64__)
@@ -57,48 +58,57 @@ void in_float32(LinearArgs a, std::int64_t r) {
   linear_float32(a);
 }
 
-template <Format kFormat>
+template <Kind kKind>
 void linear_of(const LinearArgs& a) {
   in_blocks(a, linear_tokens(a.w.cols), [](const LinearArgs& part) {
-    if (part.tokens <= few_tokens(kFormat))
-      times_few_tokens<kFormat>(part);
+    if (part.tokens <= few_tokens(kKind))
+      times_few_tokens<kKind>(part);
     else
-      many_tokens<kFormat>(part);
+      many_tokens<kKind>(part);
   });
-  if constexpr (kFormat != Format::kBF16) other_rows(a, [&](std::int64_t r) { in_float32(a, r); });
+  if constexpr (kKind != Kind::kBF16) other_rows(a, [&](std::int64_t r) { in_float32(a, r); });
 }
 
 // Is a call for the kernels of this file?
 bool in_bf16(const LinearArgs& a) {
-  const bool quantised = a.w.format == Format::kFp8 || a.w.format == Format::kFp4;
-  const bool blocks = !quantised || a.w.block_cols == (a.w.format == Format::kFp4 ? 32 : 128);
-  return a.bf16_x && a.w.cols % kBlock == 0 && blocks && a.w.format != Format::kF32;
+  const bool blocks = a.w.block_cols == 32 || (a.w.format == Format::kFp8 && a.w.block_cols == 128);
+  return a.bf16_x && a.w.cols % kBlock == 0 && a.w.format != Format::kF32 &&
+         (a.w.format == Format::kBF16 || blocks);
+}
+
+// For what is a call that in_bf16 takes?
+Kind kind_of(const Weight& w) {
+  if (w.format == Format::kBF16) return Kind::kBF16;
+  if (w.format == Format::kFp4) return Kind::kFp4;
+  return w.block_cols == 128 ? Kind::kFp8 : Kind::kFp8By32;
 }
 
 }  // namespace
 
 void avx512bf16::prepare(const LinearArgs& a, int part, int parts, void* out) {
   if (!in_bf16(a)) return;
-  const std::int64_t tiles = tiles_of(a.w.format, a.tokens).count;
+  const Kind kind = kind_of(a.w);
+  const std::int64_t tiles = tiles_of(kind, a.tokens).count;
   const std::int64_t begin = tiles * part / parts, end = tiles * (part + 1) / parts;
   auto* x = static_cast<std::uint16_t*>(out);
-  if (a.w.format == Format::kBF16) pack_tiles<Format::kBF16>(a, begin, end, x);
-  if (a.w.format == Format::kFp8) pack_tiles<Format::kFp8>(a, begin, end, x);
-  if (a.w.format == Format::kFp4) pack_tiles<Format::kFp4>(a, begin, end, x);
+  if (kind == Kind::kBF16) pack_tiles<Kind::kBF16>(a, begin, end, x);
+  if (kind == Kind::kFp8) pack_tiles<Kind::kFp8>(a, begin, end, x);
+  if (kind == Kind::kFp8By32) pack_tiles<Kind::kFp8By32>(a, begin, end, x);
+  if (kind == Kind::kFp4) pack_tiles<Kind::kFp4>(a, begin, end, x);
 }
 
 void avx512bf16::linear(const LinearArgs& a) {
   if (!in_bf16(a)) return linear_float32(a);
   if (a.tokens == 0) return;
-  switch (a.w.format) {
-    case Format::kBF16:
-      return linear_of<Format::kBF16>(a);
-    case Format::kFp8:
-      return linear_of<Format::kFp8>(a);
-    case Format::kFp4:
-      return linear_of<Format::kFp4>(a);
-    case Format::kF32:
-      return;
+  switch (kind_of(a.w)) {
+    case Kind::kBF16:
+      return linear_of<Kind::kBF16>(a);
+    case Kind::kFp8:
+      return linear_of<Kind::kFp8>(a);
+    case Kind::kFp8By32:
+      return linear_of<Kind::kFp8By32>(a);
+    case Kind::kFp4:
+      return linear_of<Kind::kFp4>(a);
   }
 }
 

@@ -86,7 +86,7 @@ inline void part_times_tiles(const Gemm& g, const std::uint16_t* part, std::int6
 }
 
 // 4 tokens or more.
-template <Format kFormat>
+template <Kind kKind>
 void many_tokens(const LinearArgs& a) {
   const std::int64_t cols = a.w.cols, fit = kLinearPanel / 2 / cols / kGroup * kGroup;
   const Groups tiles{a.tokens, kTile};
@@ -96,7 +96,7 @@ void many_tokens(const LinearArgs& a) {
   float* sums = whole_lines(a.scratch);
   auto* panel = reinterpret_cast<std::uint16_t*>(sums + 2 * 64 * kTokenBlock);
   const std::int64_t room = once ? kGroup * kPartBlocks * kBlock : rows * cols;
-  const Gemm g{a, decoder<kFormat, true>(), tiles, sums, panel, packed<kFormat>(a, panel + room)};
+  const Gemm g{a, decoder<kKind, true>(), tiles, sums, panel, packed<kKind>(a, panel + room)};
   for (std::int64_t r0 = a.row_begin; r0 < a.row_end; r0 += rows)
     for (std::int64_t t = 0; t < tiles.count; t += block) {
       const std::int64_t end = t + block < tiles.count ? t + block : tiles.count;
@@ -105,7 +105,7 @@ void many_tokens(const LinearArgs& a) {
           const std::int64_t left = (cols - k) / kBlock;
           const std::int64_t blocks = left < kPartBlocks ? left : kPartBlocks;
           std::uint16_t* part = once ? panel : panel + (r - r0) * cols + k * kGroup;
-          if (t == 0) unpack_part<kFormat>(a, r, k, blocks, g.d, part);
+          if (t == 0) unpack_part<kKind>(a, r, k, blocks, g.d, part);
           part_times_tiles(g, part, r, k, blocks, t, end);
         }
     }

@@ -11,43 +11,46 @@ struct Decoder {
   Fp8Decoder fp8;
 };
 
-// With kScaled, words of fp4 come lifted: see kLift; those of fp8 have a table for each scale.
-template <Format kFormat, bool kScaled>
+// With kScaled, words of fp4 come lifted: see kLift; those of fp8 have a table for each scale, or
+// are marked.
+template <Kind kKind, bool kScaled>
 inline Decoder decoder() {
   Decoder d{};
-  if constexpr (kFormat == Format::kFp4) d = {fp4_table(kScaled ? kLift : 0), spread_scales(), {}};
-  if constexpr (kFormat == Format::kFp8 && !kScaled) d.fp8 = fp8_decoder(kFp8Tables);
+  if constexpr (kKind == Kind::kFp4) d = {fp4_table(kScaled ? kLift : 0), spread_scales(), {}};
+  if constexpr (is_fp8(kKind) && !kScaled) d.fp8 = fp8_decoder(kFp8Tables);
+  if constexpr (kKind == Kind::kFp8By32) d.spread = spread_scales();
+  if constexpr (kKind == Kind::kFp8By32 && kScaled) d.fp8 = fp8_decoder(kFp8Marked);
   return d;
 }
 
 // The codes of 128 columns of a row and, register by register, their words without scales.
-template <Format kFormat>
+template <Kind kKind>
 struct RowBlock {
   const std::uint8_t* at;
   __m512i codes[2], pair[2];
 
   void start(const RowReader& row, std::int64_t k, std::int64_t ahead) {
-    constexpr int kBytes = block_bytes(kFormat);
+    constexpr int kBytes = block_bytes(kKind);
     at = row.data + k / kBlock * kBytes;
     for (int i = 0; i < kBytes; i += 64) prefetch(at + i, ahead);
-    if constexpr (kFormat != Format::kBF16) codes[0] = load64(at);
-    if constexpr (kFormat == Format::kFp8) codes[1] = load64(at + 64);
+    if constexpr (kKind == Kind::kFp4) codes[0] = load64(at);
+    if constexpr (is_fp8(kKind)) load_fp8<kKind>(at, codes);
   }
   __m512i word(int j, const Decoder& d) {
-    if constexpr (kFormat == Format::kFp4) return nibbles_fp4(codes[0], j, d.fp4);
-    if constexpr (kFormat == Format::kBF16) return load64(at + 64 * j);
-    if constexpr (kFormat == Format::kFp8) {
+    if constexpr (kKind == Kind::kFp4) return nibbles_fp4(codes[0], j, d.fp4);
+    if constexpr (kKind == Kind::kBF16) return load64(at + 64 * j);
+    if constexpr (is_fp8(kKind)) {
       if (j % 2 == 0) words_fp8(codes[j / 2], d.fp8, pair);
       return pair[j % 2];
     }
   }
 };
 
-template <Format kFormat>
+template <Kind kKind>
 inline __m512 scale_of(const RowReader& row, std::int64_t k, const Decoder& d) {
-  if constexpr (kFormat == Format::kFp4)
+  if constexpr (kKind == Kind::kFp4 || kKind == Kind::kFp8By32)
     return _mm512_castsi512_ps(four_scales(row.scale + k / 32, d.spread));
-  if constexpr (kFormat == Format::kFp8) return exponent(row.scale[k / 128]);
+  if constexpr (kKind == Kind::kFp8) return exponent(row.scale[k / 128]);
   return _mm512_setzero_ps();
 }
 
@@ -61,11 +64,11 @@ struct FewArgs {
 
 // Rows go side by side: what one waits for, the others fill.  One token leaves registers for the
 // fp4 codes of the next block, which come early then.
-template <Format kFormat, int kRows, int kT>
+template <Kind kKind, int kRows, int kT>
 inline void rows_times_few(const LinearArgs& a, const FewArgs& f, const Decoder& d) {
-  constexpr bool kEarly = kFormat == Format::kFp4 && kT == 1;
+  constexpr bool kEarly = kKind == Kind::kFp4 && kT == 1;
   RowReader row[kRows];
-  RowBlock<kFormat> block[kRows];
+  RowBlock<kKind> block[kRows];
   __m512 sum[kT > 3 ? 2 : 4][kT] = {};
 #pragma GCC unroll 4
   for (int i = 0; i < kRows; ++i) row[i] = row_reader(a.w, f.r + i);
@@ -81,7 +84,7 @@ inline void rows_times_few(const LinearArgs& a, const FewArgs& f, const Decoder&
   const std::int64_t end = f.end, ahead = f.ahead;
   for (std::int64_t k = f.begin; k < end; k += kBlock, x += kT * kBlock) {
     const std::int64_t following = k + kBlock < end ? k + kBlock : k;
-    RowBlock<kFormat> now[kRows];
+    RowBlock<kKind> now[kRows];
     __m512 p[kRows][kT];
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) {
@@ -104,11 +107,11 @@ inline void rows_times_few(const LinearArgs& a, const FewArgs& f, const Decoder&
     }
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) {
-      const __m512 scale = scale_of<kFormat>(row[i], k, d);
+      const __m512 scale = scale_of<kKind>(row[i], k, d);
 #pragma GCC unroll 6
       for (int t = 0; t < kT; ++t)
-        sum[i][t] = kFormat == Format::kBF16 ? _mm512_add_ps(p[i][t], sum[i][t])
-                                             : _mm512_fmadd_ps(p[i][t], scale, sum[i][t]);
+        sum[i][t] = kKind == Kind::kBF16 ? _mm512_add_ps(p[i][t], sum[i][t])
+                                         : _mm512_fmadd_ps(p[i][t], scale, sum[i][t]);
     }
   }
   if constexpr (kT > 3) {
@@ -124,44 +127,42 @@ inline void rows_times_few(const LinearArgs& a, const FewArgs& f, const Decoder&
 
 // Tokens up to which weights are decoded once more for every tile of them rather than put in a
 // panel: stores take turns with products, decoding hardly does (bench/linear_bench).
-constexpr std::int64_t few_tokens(Format f) {
-  return f == Format::kFp8 ? 6 : f == Format::kFp4 ? 18 : 24;
-}
+constexpr std::int64_t few_tokens(Kind k) { return is_fp8(k) ? 6 : k == Kind::kFp4 ? 18 : 24; }
 
-template <Format kFormat, int kRows>
+template <Kind kKind, int kRows>
 inline void rows_times_group(const LinearArgs& a, const FewArgs& f, std::int64_t n,
                              const Decoder& d) {
-  if (n == 1) rows_times_few<kFormat, kRows, 1>(a, f, d);
-  if (n == 2) rows_times_few<kFormat, kRows, 2>(a, f, d);
-  if (n == 3) rows_times_few<kFormat, kRows, 3>(a, f, d);
-  if constexpr (kFormat == Format::kFp8 && kRows < 4) {
-    if (n == 4) rows_times_few<kFormat, kRows, 4>(a, f, d);
-    if (n == 5) rows_times_few<kFormat, kRows, 5>(a, f, d);
-    if (n == 6) rows_times_few<kFormat, kRows, 6>(a, f, d);
+  if (n == 1) rows_times_few<kKind, kRows, 1>(a, f, d);
+  if (n == 2) rows_times_few<kKind, kRows, 2>(a, f, d);
+  if (n == 3) rows_times_few<kKind, kRows, 3>(a, f, d);
+  if constexpr (is_fp8(kKind) && kRows < 4) {
+    if (n == 4) rows_times_few<kKind, kRows, 4>(a, f, d);
+    if (n == 5) rows_times_few<kKind, kRows, 5>(a, f, d);
+    if (n == 6) rows_times_few<kKind, kRows, 6>(a, f, d);
   }
 }
 
 // Rows [r, end), columns [k, k + step) times a group of tokens.
-template <Format kFormat>
+template <Kind kKind>
 inline void rows_times_group(const LinearArgs& a, FewArgs f, std::int64_t end, std::int64_t n,
                              const Decoder& d) {
-  for (; n <= 3 && f.r + 4 <= end; f.r += 4) rows_times_group<kFormat, 4>(a, f, n, d);
-  for (; n > 3 && f.r + 2 <= end; f.r += 2) rows_times_group<kFormat, 2>(a, f, n, d);
-  for (; f.r < end; ++f.r) rows_times_group<kFormat, 1>(a, f, n, d);
+  for (; n <= 3 && f.r + 4 <= end; f.r += 4) rows_times_group<kKind, 4>(a, f, n, d);
+  for (; n > 3 && f.r + 2 <= end; f.r += 2) rows_times_group<kKind, 2>(a, f, n, d);
+  for (; f.r < end; ++f.r) rows_times_group<kKind, 1>(a, f, n, d);
 }
 
 // A group of tokens stays in the nearest cache while rows pass by, which it shares them with the
 // next.  bf16 rows are larger: they are taken part by part, four of them at a time.
-template <Format kFormat>
+template <Kind kKind>
 void times_few_tokens(const LinearArgs& a) {
-  constexpr bool kParts = kFormat == Format::kBF16;
-  const Decoder d = decoder<kFormat, false>();
-  const Groups groups = tiles_of(kFormat, a.tokens);
+  constexpr bool kParts = kKind == Kind::kBF16;
+  const Decoder d = decoder<kKind, false>();
+  const Groups groups = tiles_of(kKind, a.tokens);
   const bool one = groups.count == 1;
   const std::int64_t cols = a.w.cols, step = kParts && !one ? 8 * kBlock : cols;
   const std::int64_t most = kParts || one ? 4 : 16, next = most * row_bytes(a.w);
   float* sums = whole_lines(a.scratch);
-  const std::uint16_t* x = packed<kFormat>(a, sums + 16 * 4 * a.tokens);
+  const std::uint16_t* x = packed<kKind>(a, sums + 16 * 4 * a.tokens);
   for (std::int64_t r = a.row_begin, rows; r < a.row_end; r += rows) {
     const std::int64_t left = a.row_end - r;
     rows = left < 4 ? 1 : left < most ? left / 4 * 4 : most;
@@ -169,8 +170,8 @@ void times_few_tokens(const LinearArgs& a) {
       for (std::int64_t g = 0; g < groups.count; ++g) {
         const std::int64_t t = groups.begin(g), end = k + step < cols ? k + step : cols;
         const std::int64_t ahead = next > kAhead ? next : kAhead;
-        rows_times_group<kFormat>(a, {t, r, k, end, ahead, x + t * cols, sums + 16 * 4 * t},
-                                  r + rows, groups.size(g), d);
+        rows_times_group<kKind>(a, {t, r, k, end, ahead, x + t * cols, sums + 16 * 4 * t}, r + rows,
+                                groups.size(g), d);
       }
   }
 }

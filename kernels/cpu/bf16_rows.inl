@@ -12,16 +12,16 @@ inline std::int64_t row_bytes(const Weight& w) {
   return w.format == Format::kFp8 ? w.cols : w.cols / 2;
 }
 
-// Bytes of a block of a row.
-constexpr int block_bytes(Format f) {
-  return f == Format::kFp4 ? 64 : f == Format::kFp8 ? 128 : 256;
+// Of a format with codes; they cover 32 columns, or fp8's 128.
+inline std::int64_t scales_of_row(const Weight& w) {
+  return w.block_cols == 128 ? w.cols / 128 : w.cols / 32;
 }
 
 inline RowReader row_reader(const Weight& w, std::int64_t r) {
   const auto* data = static_cast<const std::uint8_t*>(w.data);
   if (w.format == Format::kBF16) return {data + 2 * r * w.cols, nullptr};
   if (w.format == Format::kFp8)
-    return {data + r * w.cols, w.scale + r / w.block_rows * (w.cols / 128)};
+    return {data + r * w.cols, w.scale + r / w.block_rows * scales_of_row(w)};
   return {data + r * (w.cols / 2), w.scale + r * (w.cols / 32)};
 }
 
@@ -29,7 +29,7 @@ inline RowReader row_reader(const Weight& w, std::int64_t r) {
 // nor a sum of them can leave the normal range of float32 by the scale.
 inline bool plain_rows(const Weight& w, std::int64_t r, std::int64_t end) {
   const std::int64_t rows = w.format == Format::kFp8 ? w.block_rows : 1;
-  const std::int64_t per_row = w.cols / (w.format == Format::kFp8 ? 128 : 32);
+  const std::int64_t per_row = scales_of_row(w);
   const std::uint8_t* s = row_reader(w, r).scale;
   const std::int64_t count = ((end - 1) / rows - r / rows + 1) * per_row;
   const __m512i low = _mm512_set1_epi8(67), span = _mm512_set1_epi8(120);
@@ -95,7 +95,7 @@ inline void in_blocks(const LinearArgs& a, std::int64_t most, Body&& body) {
     body(some_tokens(a, groups.begin(g), groups.begin(g + 1)));
 }
 
-constexpr std::int64_t kTile = 3;                         // tokens of a register tile
+constexpr std::int64_t kTile = 3;                        // tokens of a register tile
 constexpr std::int64_t kTokenBlock = kLinearTokenBlock;  // that stay in the second-level cache
 
 // Tiles of a block, whose packed tokens have `bytes` each.

@@ -4,29 +4,29 @@ constexpr std::int64_t kGroup = 8;  // rows that are interleaved block by block
 
 // kLift - scale for the words of each 32-column block of a register of nibbles_fp4.
 inline __m512i fp4_drop(const std::uint8_t* s) {
-  std::int32_t four;
-  std::memcpy(&four, s, sizeof four);
-  const __m512i spread = _mm512_setr_epi64(
-      0x8000800080008000, 0x8000800080008000, 0x8001800180018001, 0x8001800180018001,
-      0x8002800280028002, 0x8002800280028002, 0x8003800380038003, 0x8003800380038003);
-  const __m512i scale = _mm512_shuffle_epi8(_mm512_set1_epi32(four), spread);
-  return _mm512_slli_epi16(_mm512_sub_epi16(_mm512_set1_epi16(127 + 64), scale), 7);
+  return _mm512_slli_epi16(_mm512_sub_epi16(_mm512_set1_epi16(127 + 64), scales_in_words(s)), 7);
 }
 
 // Columns [k, k + 128) of a row, in the order of the format.  `ahead` of them is what comes while
 // these meet their tokens.
-template <Format kFormat>
+template <Kind kKind>
 inline void unpack_block(const RowReader& row, std::int64_t k, std::int64_t ahead, const Decoder& d,
                          std::uint16_t* out) {
-  constexpr int kBytes = block_bytes(kFormat);
+  constexpr int kBytes = block_bytes(kKind);
   const std::uint8_t* at = row.data + k / kBlock * kBytes;
   for (int i = 0; i < kBytes; i += 64) prefetch(at + i, ahead);
   __m512i w[4];
-  if constexpr (kFormat == Format::kFp4) {
+  if constexpr (kKind == Kind::kFp4) {
     const __m512i codes = load64(at), drop = fp4_drop(row.scale + k / 32);
     for (int j = 0; j < 4; ++j) w[j] = dropped(nibbles_fp4(codes, j, d.fp4), drop);
-  } else if constexpr (kFormat == Format::kFp8) {
-    for (int h = 0; h < 2; ++h) words_fp8(load64(at + 64 * h), d.fp8, w + 2 * h);
+  } else if constexpr (is_fp8(kKind)) {
+    __m512i codes[2];
+    load_fp8<kKind>(at, codes);
+    for (int h = 0; h < 2; ++h) words_fp8(codes[h], d.fp8, w + 2 * h);
+    if constexpr (kKind == Kind::kFp8By32) {
+      const __m512i scales = scales_in_words(row.scale + k / 32);
+      for (int j = 0; j < 4; ++j) w[j] = scale_marked(w[j], scales);
+    }
   } else {
     for (int j = 0; j < 4; ++j) w[j] = load64(at + 64 * j);
   }
@@ -35,7 +35,7 @@ inline void unpack_block(const RowReader& row, std::int64_t k, std::int64_t ahea
 
 // `blocks` blocks of rows [r, r + 8): block b of row i to out[(8 b + i) kBlock].  Missing rows
 // repeat the last one.  The same columns of the next eight are asked for meanwhile.
-template <Format kFormat>
+template <Kind kKind>
 inline void unpack_part(const LinearArgs& a, std::int64_t r, std::int64_t k, std::int64_t blocks,
                         Decoder d, std::uint16_t* out) {
   const std::int64_t ahead = kGroup * row_bytes(a.w);
@@ -45,8 +45,8 @@ inline void unpack_part(const LinearArgs& a, std::int64_t r, std::int64_t k, std
   for (std::int64_t b = 0; b < blocks; ++b, k += kBlock)
     for (std::int64_t i = 0; i < kGroup; ++i, out += kBlock) {
       // One scale for all eight rows, or two where a block of rows ends among them.
-      if (kFormat == Format::kFp8 && (i == 0 || row[i].scale != row[i - 1].scale))
+      if (kKind == Kind::kFp8 && (i == 0 || row[i].scale != row[i - 1].scale))
         d.fp8 = scaled_fp8(row[i].scale[k / 128]);
-      unpack_block<kFormat>(row[i], k, ahead, d, out);
+      unpack_block<kKind>(row[i], k, ahead, d, out);
     }
 }

@@ -7,87 +7,6 @@
 
 constexpr int kRows = static_cast<int>(kLinearRows);
 
-// ---- reading weights ------------------------------------------------------------
-
-// A row of W.
-struct RowReader {
-  const Weight* w;
-  const std::uint8_t* data;
-  const std::uint8_t* scale;  // of this row, one per block_cols columns
-};
-
-inline RowReader row_reader(const Weight& w, std::int64_t r) {
-  const auto* data = static_cast<const std::uint8_t*>(w.data);
-  const std::int64_t scale_cols = w.block_cols > 0 ? (w.cols + w.block_cols - 1) / w.block_cols : 0;
-  switch (w.format) {
-    case Format::kF32:
-      return {&w, data + 4 * r * w.cols, nullptr};
-    case Format::kBF16:
-      return {&w, data + 2 * r * w.cols, nullptr};
-    case Format::kFp8:
-      return {&w, data + r * w.cols, w.scale + r / w.block_rows * scale_cols};
-    case Format::kFp4:
-      return {&w, data + r * (w.cols / 2), w.scale + r * scale_cols};
-  }
-  return {&w, data, nullptr};
-}
-
-// Any format, any column, one value: for the last columns and odd scales.
-inline float read_one(const RowReader& r, std::int64_t k) {
-  const Weight& w = *r.w;
-  switch (w.format) {
-    case Format::kF32: {
-      float v;
-      std::memcpy(&v, r.data + 4 * k, sizeof v);
-      return v;
-    }
-    case Format::kBF16: {
-      std::uint16_t code;
-      std::memcpy(&code, r.data + 2 * k, sizeof code);
-      return decode_bf16(code);
-    }
-    case Format::kFp8:
-      return static_cast<float>(decode_e4m3(r.data[k]) * decode_ue8m0(r.scale[k / w.block_cols]));
-    case Format::kFp4:
-      return static_cast<float>(decode_e2m1(r.data[k / 2] >> (k % 2 * 4) & 15u) *
-                                decode_ue8m0(r.scale[k / w.block_cols]));
-  }
-  return 0;
-}
-
-inline F16 read_slowly(const RowReader& r, std::int64_t k, int n) {
-  alignas(64) float v[16] = {};
-  for (int i = 0; i < n; ++i) v[i] = read_one(r, k + i);
-  return load(v);
-}
-
-// Columns [k, k + 16) before scaling; k is a multiple of 16.
-template <Format kFormat>
-inline F16 codes16(const std::uint8_t* data, std::int64_t k) {
-  if constexpr (kFormat == Format::kF32) return load(reinterpret_cast<const float*>(data) + k);
-  if constexpr (kFormat == Format::kBF16) return from_bf16(data + 2 * k);
-  if constexpr (kFormat == Format::kFp8) return from_fp8(data + k);
-  if constexpr (kFormat == Format::kFp4) return from_fp4(data + k / 2);
-}
-
-template <Format kFormat>
-constexpr bool kScaled = kFormat == Format::kFp8 || kFormat == Format::kFp4;
-
-// Scale blocks are multiples of 16 columns: the last column of k's block, or of W.
-template <Format kFormat>
-inline std::int64_t block_end(const Weight& w, std::int64_t k, std::int64_t whole) {
-  if constexpr (!kScaled<kFormat>) return whole;
-  return k + w.block_cols < whole ? k + w.block_cols : whole;
-}
-
-// What codes16 must be multiplied by in a block with this scale: 2^(code - 127).
-template <Format kFormat>
-inline float code_factor(std::uint8_t code) {
-  return kFormat == Format::kFp8 ? fp8_factor(code) : power_of_two(code - 127);
-}
-
-// ---- linear ---------------------------------------------------------------------
-
 inline const float* token_row(const LinearArgs& a, std::int64_t t) {
   return a.x + (a.x_row != nullptr ? a.x_row[t] : t) * a.x_stride;
 }
@@ -144,15 +63,21 @@ inline void fp4_block(const RowReader* row, const float* factor, const float* x,
   }
 }
 
-// Do rows [r0, r0 + count) share their scales, and is this one far from the ends of float32?
-inline bool shared_scale(const Weight& w, std::int64_t r0, int count, std::uint8_t code) {
-  return r0 / w.block_rows == (r0 + count - 1) / w.block_rows && code >= 67 && code <= 187;
+// Do rows [r0, r0 + count) share their scales?  Asked once: a division takes as long as 32 columns.
+template <Format kFormat>
+inline bool share_scales(const Weight& w, std::int64_t r0, int count) {
+  return kFormat == Format::kFp8 && r0 / w.block_rows == (r0 + count - 1) / w.block_rows;
 }
+
+// Is this scale far from the ends of float32?
+inline bool middle_scale(std::uint8_t code) { return code >= 67 && code <= 187; }
 
 // The columns [k, end), one block of scales, of quantised rows.
 template <Format kFormat, int kCount>
-inline void scaled_block(const RowReader* row, std::int64_t r0, std::int64_t block, const float* x,
+inline void scaled_block(const RowReader* row, bool shared, std::int64_t block, const float* x,
                          std::int64_t k, std::int64_t end, F16* sum) {
+  if (kFormat == Format::kFp8 && shared && middle_scale(row->scale[block]))
+    return fp8_block<kCount>(row, fp8_factor(row->scale[block]), x, k, end, sum);
   float factor[kCount];
   bool plain = true;
   for (int i = 0; i < kCount; ++i) {
@@ -167,8 +92,6 @@ inline void scaled_block(const RowReader* row, std::int64_t r0, std::int64_t blo
     return;
   }
   if (kFormat == Format::kFp4 && end - k == 32) return fp4_block<kCount>(row, factor, x, k, sum);
-  if (kFormat == Format::kFp8 && shared_scale(*row->w, r0, kCount, row->scale[block]))
-    return fp8_block<kCount>(row, factor[0], x, k, end, sum);
   for (; k < end; k += 16) {
     const F16 v = load(x + k);
     for (int i = 0; i < kCount; ++i)
@@ -187,12 +110,13 @@ inline void rows_times_token(const LinearArgs& a, std::int64_t r0, std::int64_t 
     sum[i] = zero();
   }
   const float* x = token_row(a, t);
+  const bool shared = share_scales<kFormat>(a.w, r0, kCount);
   const std::int64_t cols = a.w.cols, whole = cols / 16 * 16;
   for (std::int64_t k = 0, block = 0; k < whole;) {
     std::int64_t end = block_end<kFormat>(a.w, k, whole);
     if constexpr (kScaled<kFormat>) {
       if (k % kPart == 0) prefetch<kFormat, kCount>(row, k, k + kPart);
-      scaled_block<kFormat, kCount>(row, r0, block++, x, k, end, sum);
+      scaled_block<kFormat, kCount>(row, shared, block++, x, k, end, sum);
       k = end;
     } else {
       end = k + kPart < whole ? k + kPart : whole;
@@ -209,34 +133,6 @@ inline void rows_times_token(const LinearArgs& a, std::int64_t r0, std::int64_t 
     for (int i = 0; i < kCount; ++i) sum[i] = fma(read_slowly(row[i], whole, n), v, sum[i]);
   }
   for (int i = 0; i < kCount; ++i) put(a, t, r0 + i, sum[i]);
-}
-
-template <Format kFormat>
-inline void row_to_floats(const RowReader& row, std::int64_t whole, float* out) {
-  for (std::int64_t k = 0, block = 0; k < whole; ++block) {
-    const std::int64_t end = block_end<kFormat>(*row.w, k, whole);
-    if constexpr (!kScaled<kFormat>) {
-      for (; k < end; k += 16) store(out + k, codes16<kFormat>(row.data, k));
-    } else {
-      const bool plain = plain_scale(row.scale[block]);
-      const F16 factor = all(plain ? code_factor<kFormat>(row.scale[block]) : 0.0f);
-      for (; k < end; k += 16)
-        store(out + k,
-              plain ? mul(codes16<kFormat>(row.data, k), factor) : read_slowly(row, k, 16));
-    }
-  }
-}
-
-// Rows [r0, r0 + count) as float32 in scratch, zeros after the last column.
-template <Format kFormat>
-inline void rows_to_scratch(const LinearArgs& a, std::int64_t r0, std::int64_t count) {
-  const std::int64_t cols = a.w.cols, whole = cols / 16 * 16, stride = (cols + 15) / 16 * 16;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const RowReader row = row_reader(a.w, r0 + i);
-    float* out = a.scratch + i * stride;
-    row_to_floats<kFormat>(row, whole, out);
-    if (whole < cols) store(out + whole, read_slowly(row, whole, static_cast<int>(cols - whole)));
-  }
 }
 
 // kR rows of scratch times kT tokens.

@@ -28,37 +28,37 @@ namespace {
 constexpr int kRowPairs = static_cast<int>(kLinearRows) / 2, kTokenPairs = 2;
 
 // A token alone: weights go from memory through registers into the sums.
-template <Format kFormat>
+template <class F>
 void one_token(const LinearArgs& a) {
   auto* x = reinterpret_cast<std::uint16_t*>(a.scratch);
   pack_pair(token_row(a, 0), token_row(a, 0), a.w.cols, x);
   for (std::int64_t r = a.row_begin; r < a.row_end; r += kLinearRows) {
-    Rows<kFormat> w[kRowPairs];
-    for (int i = 0; i < kRowPairs; ++i) w[i] = rows_of<kFormat>(a, r + 2 * i);
+    Rows<F> w[kRowPairs];
+    for (int i = 0; i < kRowPairs; ++i) w[i] = rows_of<F>(a, r + 2 * i);
     if (a.row_end - r > kLinearRows / 2)
-      tile<kFormat, kRowPairs, 1>(a, w, w, x, r, 0, 1);
+      tile<F, kRowPairs, 1>(a, w, w, x, r, 0, 1);
     else
-      tile<kFormat, kRowPairs / 2, 1>(a, w, w, x, r, 0, 1);
+      tile<F, kRowPairs / 2, 1>(a, w, w, x, r, 0, 1);
   }
 }
 
 // Tokens [t0, t1), packed in x, times kLinearRows rows that become bf16 once, in `panel`.
-template <Format kFormat>
+template <class F>
 void rows_times_tokens(const LinearArgs& a, std::int64_t r, const std::uint16_t* x, std::int64_t t0,
                        std::int64_t t1, std::uint16_t* panel) {
   const std::int64_t cols = a.w.cols;
-  Rows<kFormat> scale[kRowPairs];
+  Rows<F> scale[kRowPairs];
   Panel w[kRowPairs];
   for (int i = 0; i < kRowPairs; ++i) {
-    scale[i] = rows_of<kFormat>(a, r + 2 * i);
+    scale[i] = rows_of<F>(a, r + 2 * i);
     w[i] = {panel + 2 * i * cols};
     for (std::int64_t k = 0; k < cols; k += 16) store(panel + 2 * (i * cols + k), scale[i].at(k));
   }
   std::int64_t t = t0;
   for (; t + 2 * kTokenPairs <= t1; t += 2 * kTokenPairs, x += 2 * kTokenPairs * cols)
-    tile<kFormat, kRowPairs, kTokenPairs>(a, scale, w, x, r, t, 2 * kTokenPairs);
+    tile<F, kRowPairs, kTokenPairs>(a, scale, w, x, r, t, 2 * kTokenPairs);
   for (; t < t1; t += 2, x += 2 * cols)
-    tile<kFormat, kRowPairs, 1>(a, scale, w, x, r, t, t1 - t < 2 ? 1 : 2);
+    tile<F, kRowPairs, 1>(a, scale, w, x, r, t, t1 - t < 2 ? 1 : 2);
 }
 
 // How many tokens fit in scratch beside the panel.
@@ -67,7 +67,7 @@ std::int64_t packed_tokens(std::int64_t cols) {
   return (all - kLinearRows) / (2 * kTokenPairs) * (2 * kTokenPairs);
 }
 
-template <Format kFormat>
+template <class F>
 void many_tokens(const LinearArgs& a) {
   const std::int64_t cols = a.w.cols, most = packed_tokens(cols);
   auto* panel = reinterpret_cast<std::uint16_t*>(a.scratch);
@@ -77,7 +77,7 @@ void many_tokens(const LinearArgs& a) {
     for (std::int64_t t = t0; t < t1; t += 2)  // an odd last token is a pair with itself
       pack_pair(token_row(a, t), token_row(a, t + 1 < t1 ? t + 1 : t), cols, x + (t - t0) * cols);
     for (std::int64_t r = a.row_begin; r < a.row_end; r += kLinearRows)
-      rows_times_tokens<kFormat>(a, r, x, t0, t1, panel);
+      rows_times_tokens<F>(a, r, x, t0, t1, panel);
   }
 }
 
@@ -88,27 +88,27 @@ void in_float32(LinearArgs a, std::int64_t r) {
   neon::linear(a);
 }
 
-template <Format kFormat>
+template <class F>
 void linear_of(const LinearArgs& a) {
   if (a.tokens == 1)
-    one_token<kFormat>(a);
+    one_token<F>(a);
   else
-    many_tokens<kFormat>(a);
-  for (std::int64_t r = a.row_begin; kFormat != Format::kBF16 && r < a.row_end; ++r)
-    if (!plain_row<kFormat>(a.w, r)) in_float32(a, r);
+    many_tokens<F>(a);
+  for (std::int64_t r = a.row_begin; F::kFormat != Format::kBF16 && r < a.row_end; ++r)
+    if (!plain_row<F>(a.w, r)) in_float32(a, r);
 }
 
 }  // namespace
 
 void neonbf16::linear(const LinearArgs& a) {
-  const bool quantised = a.w.format == Format::kFp8 || a.w.format == Format::kFp4;
-  const bool blocks = !quantised || a.w.block_cols == (a.w.format == Format::kFp4 ? 32 : 128);
+  const bool fp8 = a.w.format == Format::kFp8, by_32 = a.w.block_cols == 32;
+  const bool blocks = a.w.format == Format::kBF16 || by_32 || (fp8 && a.w.block_cols == 128);
   if (!a.bf16_x || a.w.cols % kLinearBlock != 0 || !blocks || a.w.format == Format::kF32)
     return neon::linear(a);
   if (a.tokens == 0) return;
-  if (a.w.format == Format::kBF16) return linear_of<Format::kBF16>(a);
-  if (a.w.format == Format::kFp8) return linear_of<Format::kFp8>(a);
-  linear_of<Format::kFp4>(a);
+  if (a.w.format == Format::kBF16) return linear_of<Bf16>(a);
+  if (fp8) return by_32 ? linear_of<Fp8By32>(a) : linear_of<Fp8>(a);
+  linear_of<Fp4>(a);
 }
 
 }  // namespace v4i::kernels

@@ -56,22 +56,32 @@ inline Quads quads(const std::uint8_t* p, const std::uint8_t* q, std::int64_t k)
   }
 }
 
-constexpr std::int64_t scale_block(Format f) { return f == Format::kFp4 ? 32 : kLinearBlock; }
+// What a product is made for: a format, and the columns of a sum that is multiplied by one scale.
+template <Format kOf, int kSum>
+struct Form {
+  static constexpr Format kFormat = kOf;
+  static constexpr std::int64_t kColumns = kSum;
+};
+using Bf16 = Form<Format::kBF16, 128>;
+using Fp8 = Form<Format::kFp8, 128>;
+using Fp8By32 = Form<Format::kFp8, 32>;
+using Fp4 = Form<Format::kFp4, 32>;
 
+template <class F>
 inline const std::uint8_t* scales_of(const Weight& w, std::int64_t r) {
-  if (w.format == Format::kFp8) return w.scale + r / w.block_rows * (w.cols / 128);
-  return w.format == Format::kFp4 ? w.scale + r * (w.cols / 32) : nullptr;
+  if (F::kFormat == Format::kBF16) return nullptr;
+  return w.scale + r / w.block_rows * (w.cols / F::kColumns);
 }
 
 // A pair of rows of W in memory.
-template <Format kFormat>
+template <class F>
 struct Rows {
   const std::uint8_t *p, *q, *p_scale, *q_scale;
 
-  Quads at(std::int64_t k) const { return quads<kFormat>(p, q, k); }
+  Quads at(std::int64_t k) const { return quads<F::kFormat>(p, q, k); }
   // What a block's sums are multiplied by: both tokens of the first row, then of the second.
   float32x4_t factor(std::int64_t block) const {
-    constexpr int kShift = kFormat == Format::kFp8 ? kFp8Shift : 0;
+    constexpr int kShift = F::kFormat == Format::kFp8 ? kFp8Shift : 0;
     const float f = power_of_two(plain_code(p_scale[block]) - 127 + kShift);
     const float g = power_of_two(plain_code(q_scale[block]) - 127 + kShift);
     return vcombine_f32(vdup_n_f32(f), vdup_n_f32(g));
@@ -87,21 +97,21 @@ struct Panel {
 };
 
 // Rows r and r + 1; past the end of the call the last row again, whose sums are not stored.
-template <Format kFormat>
-inline Rows<kFormat> rows_of(const LinearArgs& a, std::int64_t r) {
+template <class F>
+inline Rows<F> rows_of(const LinearArgs& a, std::int64_t r) {
   const std::int64_t last = a.row_end - 1, i = r < last ? r : last, j = r + 1 < last ? r + 1 : last;
   const auto* data = static_cast<const std::uint8_t*>(a.w.data);
-  const std::int64_t bytes = kFormat == Format::kFp4    ? a.w.cols / 2
-                             : kFormat == Format::kBF16 ? 2 * a.w.cols
-                                                        : a.w.cols;
-  return {data + i * bytes, data + j * bytes, scales_of(a.w, i), scales_of(a.w, j)};
+  const std::int64_t bytes = F::kFormat == Format::kFp4    ? a.w.cols / 2
+                             : F::kFormat == Format::kBF16 ? 2 * a.w.cols
+                                                           : a.w.cols;
+  return {data + i * bytes, data + j * bytes, scales_of<F>(a.w, i), scales_of<F>(a.w, j)};
 }
 
-template <Format kFormat>
+template <class F>
 inline bool plain_row(const Weight& w, std::int64_t r) {
-  const std::uint8_t* s = scales_of(w, r);
+  const std::uint8_t* s = scales_of<F>(w, r);
   bool plain = true;
-  for (std::int64_t i = 0; i < w.cols / scale_block(kFormat); ++i) plain &= plain_scale(s[i]);
+  for (std::int64_t i = 0; i < w.cols / F::kColumns; ++i) plain &= plain_scale(s[i]);
   return plain;
 }
 
@@ -124,9 +134,9 @@ inline void put(const LinearArgs& a, std::int64_t t, std::int64_t r, float y) {
 }
 
 // Rows from r0 on, kR pairs, times `tokens` tokens from t0 on, kT packed pairs.
-template <Format kFormat, int kR, int kT, class Source>
-inline void tile(const LinearArgs& a, const Rows<kFormat>* scale, const Source* w,
-                 const std::uint16_t* x, std::int64_t r0, std::int64_t t0, int tokens) {
+template <class F, int kR, int kT, class Source>
+inline void tile(const LinearArgs& a, const Rows<F>* scale, const Source* w, const std::uint16_t* x,
+                 std::int64_t r0, std::int64_t t0, int tokens) {
   const std::int64_t cols = a.w.cols;
   float32x4_t sum[kR][kT];
   for (int i = 0; i < kR; ++i)
@@ -135,7 +145,7 @@ inline void tile(const LinearArgs& a, const Rows<kFormat>* scale, const Source* 
     float32x4_t p[kR][kT];
     for (int i = 0; i < kR; ++i)
       for (int t = 0; t < kT; ++t) p[i][t] = vdupq_n_f32(0.0f);
-    for (const std::int64_t end = k + scale_block(kFormat); k < end; k += 16) {
+    for (const std::int64_t end = k + F::kColumns; k < end; k += 16) {
       Quads v[kT];
       for (int t = 0; t < kT; ++t) v[t] = load(x + 2 * (t * cols + k));
       for (int i = 0; i < kR; ++i) {
@@ -145,7 +155,8 @@ inline void tile(const LinearArgs& a, const Rows<kFormat>* scale, const Source* 
       }
     }
     for (int i = 0; i < kR; ++i) {
-      const float32x4_t f = kFormat == Format::kBF16 ? vdupq_n_f32(1.0f) : scale[i].factor(block);
+      const float32x4_t f =
+          F::kFormat == Format::kBF16 ? vdupq_n_f32(1.0f) : scale[i].factor(block);
       for (int t = 0; t < kT; ++t) sum[i][t] = vfmaq_f32(sum[i][t], p[i][t], f);
     }
   }

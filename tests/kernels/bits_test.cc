@@ -42,13 +42,13 @@ std::uint64_t hash(const std::vector<float>& x) {  // FNV-1a
 }
 
 // 300 columns end inside a block; 384 are three whole ones.
-std::uint64_t linear_bits(const KernelTable& k, Format f, std::int64_t cols, std::int64_t tokens) {
+std::uint64_t linear_bits(const KernelTable& k, Format f, int block, std::int64_t cols,
+                          std::int64_t tokens) {
   constexpr std::int64_t kRows = 13;
   const auto floats = numbers(kRows * cols, 1);
   // Codes below 126 and bf16 bytes below 64: no NaN, no infinity.
   const auto data = bytes(kRows * cols * 2, 2, 0, f == Format::kBF16 ? 64 : 126);
   const auto scale = bytes(kRows * 12, 3, 110, 20);
-  const int block = f == Format::kFp4 ? 32 : 128;
   const Weight w{f,
                  kRows,
                  cols,
@@ -112,9 +112,13 @@ std::vector<std::uint64_t> bits_of(const KernelTable& k) {
   std::vector<std::uint64_t> bits;
   for (Format f : {Format::kF32, Format::kBF16, Format::kFp8, Format::kFp4})
     for (std::int64_t cols : {300, 384})
-      for (std::int64_t tokens : {1, 6}) bits.push_back(linear_bits(k, f, cols, tokens));
+      for (std::int64_t tokens : {1, 6})
+        bits.push_back(linear_bits(k, f, f == Format::kFp4 ? 32 : 128, cols, tokens));
   for (bool packed : {false, true}) bits.push_back(attention_bits(k, packed));
   bits.push_back(index_bits(k));
+  for (std::int64_t cols : {300, 384})  // the blocks of V4.1
+    for (std::int64_t tokens : {1, 6})
+      bits.push_back(linear_bits(k, Format::kFp8, 32, cols, tokens));
   return bits;
 }
 

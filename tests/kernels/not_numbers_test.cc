@@ -15,6 +15,7 @@ struct Bad {
   Format format;
   bool scale;  // a scale, not a weight
   std::vector<std::uint8_t> code;
+  int block = 128;  // rows and columns of fp8 with one scale
 };
 
 const Bad kBad[] = {
@@ -25,6 +26,9 @@ const Bad kBad[] = {
     {Format::kFp8, false, {0x7f}},
     {Format::kFp8, false, {0xff}},
     {Format::kFp8, true, {0xff}},
+    {Format::kFp8, false, {0x7f}, 32},
+    {Format::kFp8, false, {0xff}, 32},
+    {Format::kFp8, true, {0xff}, 32},
     {Format::kFp4, true, {0xff}},
 };
 
@@ -43,8 +47,9 @@ std::vector<int> finite_rows(const std::vector<float>& y, std::int64_t tokens) {
 // Results of all rows after `bad` was put where row and column are.
 std::vector<int> with_bad(const KernelTable& k, const Bad& bad, std::int64_t row, std::int64_t col,
                           std::int64_t cols, std::int64_t tokens, bool round) {
-  RandomWeight w(bad.format, kRows, cols, 128, 7);
-  const std::int64_t scale = bad.format == Format::kFp4 ? row * (cols / 32) + col / 32 : col / 128;
+  RandomWeight w(bad.format, kRows, cols, bad.block, 7);
+  const std::int64_t scale =
+      bad.format == Format::kFp4 ? row * (cols / 32) + col / 32 : col / bad.block;
   const std::int64_t at = bad.scale ? scale : (row * cols + col) * std::int64_t(bad.code.size());
   std::copy(bad.code.begin(), bad.code.end(), (bad.scale ? w.scale : w.data).begin() + at);
   const auto x = normal_bf16(std::size_t(tokens * cols), 8);
@@ -71,7 +76,7 @@ TEST_CASE("a weight that is no number leaves none in its row", "[kernels][linear
       for (std::int64_t tokens : {1, 3, 6, 7, 16, 25, 50})
         for (std::int64_t cols : {128, 300, 1280}) {  // 300: no whole blocks
           if (fp4 && cols % 32 != 0) continue;
-          CAPTURE(table->name, int(bad.format), bad.scale, tokens, cols);
+          CAPTURE(table->name, int(bad.format), bad.block, bad.scale, tokens, cols);
           for (std::int64_t row : {0, 10, 20})  // an fp8 scale is that of all rows
             for (std::int64_t col : {std::int64_t{0}, cols / 2 + 1, cols - 1}) {
               const auto want = all_but(row, bad.scale && !fp4);

@@ -38,8 +38,8 @@ struct Call {
   std::vector<std::int32_t> row;
   std::unique_ptr<float[]> scratch;
 
-  Call(Format f, std::int64_t rows, std::int64_t cols, std::int64_t tokens)
-      : w(f, rows, cols, 128, 9),
+  Call(Form f, std::int64_t rows, std::int64_t cols, std::int64_t tokens)
+      : w(f.format, rows, cols, f.block, 9),
         x(normal_bf16(std::size_t(tokens * cols), 4)),
         scratch(linear_scratch(cols)) {
     for (std::int64_t t = tokens; t-- > 0;) row.push_back(std::int32_t(t));
@@ -70,17 +70,17 @@ constexpr std::uint8_t kUntouched = 0xa5;
 }  // namespace
 
 TEST_CASE("tokens that were prepared give the same bits", "[kernels][prepare]") {
-  for (Format f : {Format::kF32, Format::kBF16, Format::kFp8, Format::kFp4})
+  for (const Form& f : kForms)
     for (std::int64_t cols : {32, 128, 1152, 2048})
       for (std::int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 12, 13, 18, 19, 24, 25, 48, 49, 100})
-        for (const Product& p : products(f)) {
-          Call call(f, 21, cols, tokens);
+        for (const Product& p : products(f.format)) {
+          Call call(f, 45, cols, tokens);
           const auto want = call.run(p, nullptr);
           const auto room = std::size_t(linear_prepared_bytes(cols, tokens));
           for (int parts : {1, 3, 8}) {
             std::vector<std::uint8_t> made(room + 64, kUntouched);
             for (int i = parts; i-- > 0;) p.prepare(call.args(), i, parts, made.data());
-            CAPTURE(p.table->name, p.int8, int(f), cols, tokens, parts);
+            CAPTURE(p.table->name, p.int8, int(f.format), f.block, cols, tokens, parts);
             const auto got = call.run(p, made.data());
             REQUIRE(std::memcmp(got.data(), want.data(), got.size() * sizeof(float)) == 0);
             for (std::size_t i = room; i < made.size(); ++i) REQUIRE(made[i] == kUntouched);
@@ -90,12 +90,13 @@ TEST_CASE("tokens that were prepared give the same bits", "[kernels][prepare]") 
 
 TEST_CASE("prepared tokens may be more than a call packs at once", "[kernels][prepare]") {
   constexpr std::int64_t kCols = 16384;
-  for (const Product& p : products(Format::kFp8)) {
-    const std::int64_t tokens = (p.int8 ? linear_int8_tokens(kCols) : linear_tokens(kCols)) + 7;
-    Call call(Format::kFp8, 9, kCols, tokens);
-    std::vector<std::uint8_t> made(std::size_t(linear_prepared_bytes(kCols, tokens)));
-    p.prepare(call.args(), 0, 1, made.data());
-    CAPTURE(p.table->name, p.int8, tokens);
-    REQUIRE(call.run(p, made.data()) == call.run(p, nullptr));
-  }
+  for (const Product& p : products(Format::kFp8))
+    for (int block : {32, 128}) {
+      const std::int64_t tokens = (p.int8 ? linear_int8_tokens(kCols) : linear_tokens(kCols)) + 7;
+      Call call({Format::kFp8, block}, 9, kCols, tokens);
+      std::vector<std::uint8_t> made(std::size_t(linear_prepared_bytes(kCols, tokens)));
+      p.prepare(call.args(), 0, 1, made.data());
+      CAPTURE(p.table->name, p.int8, block, tokens);
+      REQUIRE(call.run(p, made.data()) == call.run(p, nullptr));
+    }
 }

@@ -105,14 +105,15 @@ TEST_CASE("packed rows are the scalar kernel's byte for byte", "[kernels][rows]"
 
 TEST_CASE("quantised values and residual streams are the scalar kernel's bits", "[kernels][rows]") {
   for (const KernelTable* table : tables()) {
-    for (std::int64_t n : {1, 15, 16, 100, 128, 300}) {
-      const auto x = heads(1, static_cast<int>(n), unsigned(n), false);
-      std::vector<float> want(x.size(), NAN), got = want;
-      kScalarKernels.quantise({x.data(), want.data(), n, 128});
-      table->quantise({x.data(), got.data(), n, 128});
-      CAPTURE(table->name, n);
-      REQUIRE(same_bits(got, want));
-    }
+    for (std::int64_t n : {1, 15, 16, 100, 128, 300})
+      for (std::int64_t block : {32, 128}) {
+        const auto x = heads(1, static_cast<int>(n), unsigned(n), false);
+        std::vector<float> want(x.size(), NAN), got = want;
+        kScalarKernels.quantise({x.data(), want.data(), n, block});
+        table->quantise({x.data(), got.data(), n, block});
+        CAPTURE(table->name, n, block);
+        REQUIRE(same_bits(got, want));
+      }
     for (int count : {1, 2, 4, kMaxStreams}) {
       for (bool native : {false, true}) {
         constexpr std::int64_t kWidth = 75, kBegin = 3, kEnd = 71;

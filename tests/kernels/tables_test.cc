@@ -61,13 +61,14 @@ TEST_CASE("linear agrees with the scalar kernel at every edge", "[kernels][linea
 
 TEST_CASE("linear of bf16 activations agrees with the scalar kernel", "[kernels][linear]") {
   for (const KernelTable* table : tables()) {
-    for (Format f : {Format::kBF16, Format::kFp8, Format::kFp4}) {
-      for (std::int64_t rows : {1, 3, 4, 6, 9}) {
-        for (std::int64_t cols : {128, 256, 300, 1152}) {
-          RandomWeight w(f, rows, cols, 128, unsigned(rows * 1000 + cols));
+    for (const auto& [f, block] : kForms) {
+      if (f == Format::kF32) continue;
+      for (std::int64_t rows : {1, 3, 4, 6, 9, 45}) {
+        for (std::int64_t cols : {128, 160, 256, 300, 1152}) {
+          RandomWeight w(f, rows, cols, block, unsigned(rows * 1000 + cols));
           if (rows == 9 && !w.scale.empty()) w.scale.back() = 190;  // the way of odd scales
           for (std::int64_t tokens : {1, 2, 3, 8, 9, 100}) {
-            CAPTURE(table->name, int(f), rows, cols, tokens);
+            CAPTURE(table->name, int(f), block, rows, cols, tokens);
             auto x = normal_bf16(std::size_t(tokens * cols), 3);
             const auto want = run_linear(kScalarKernels, w.w, x, tokens);
             const auto got = run_linear(*table, w.w, x, tokens, false, true);
@@ -83,10 +84,10 @@ TEST_CASE("linear of bf16 activations agrees with the scalar kernel", "[kernels]
 
 TEST_CASE("linear gives a token the same bits alone and in company", "[kernels][linear]") {
   for (const KernelTable* table : tables()) {
-    for (Format f : {Format::kF32, Format::kBF16, Format::kFp8, Format::kFp4}) {
+    for (const auto& [f, block] : kForms) {
       for (std::int64_t cols : {130, 256, 4096}) {
         for (bool bf16 : {false, true}) {
-          RandomWeight w(f, 45, cols, 128, 5);
+          RandomWeight w(f, 45, cols, block, 5);
           for (std::size_t i = 0; i < w.scale.size(); ++i)
             w.scale[i] = std::uint8_t(70 + i * 37 % 110);
           const auto x = normal_bf16(std::size_t(99 * cols), 4);
@@ -94,11 +95,11 @@ TEST_CASE("linear gives a token the same bits alone and in company", "[kernels][
           for (int t : {0, 1, 2, 47, 48, 96, 97, 98}) {
             const std::vector<float> one(x.begin() + t * cols, x.begin() + (t + 1) * cols);
             const auto alone = run_linear(*table, w.w, one, 1, false, bf16);
-            CAPTURE(table->name, int(f), cols, bf16, t);
+            CAPTURE(table->name, int(f), block, cols, bf16, t);
             REQUIRE(std::memcmp(alone.data(), &all[std::size_t(t) * 45], 45 * 4) == 0);
           }
           for (std::int64_t n : {2, 3, 4, 5, 7, 11, 13, 25, 48, 49, 51, 97}) {
-            CAPTURE(table->name, int(f), cols, bf16, n);
+            CAPTURE(table->name, int(f), block, cols, bf16, n);
             const auto few = run_linear(*table, w.w, x, n, false, bf16);
             REQUIRE(std::memcmp(few.data(), all.data(), few.size() * 4) == 0);
           }
@@ -111,8 +112,9 @@ TEST_CASE("linear gives a token the same bits alone and in company", "[kernels][
 TEST_CASE("linear of activations of any size gives the same bits alone, in company and under flush",
           "[kernels][linear][ftz]") {
   for (const KernelTable* table : tables()) {
-    for (Format f : {Format::kBF16, Format::kFp8, Format::kFp4}) {
-      const RandomWeight w(f, 9, 256, 128, 8);
+    for (const auto& [f, block] : kForms) {
+      if (f == Format::kF32) continue;
+      const RandomWeight w(f, 9, 256, block, 8);
       for (float size : {0x1p-60f, 1.0f, 0x1p8f, 0x1p16f, 0x1p60f, 0x1p100f}) {
         auto x = normal_bf16(49 * 256, 9);  // as many as take every way through the kernels
         for (float& v : x) v *= size;
@@ -123,7 +125,7 @@ TEST_CASE("linear of activations of any size gives the same bits alone, in compa
         }
         x.resize(256);
         for (bool flush : {false, true}) {
-          CAPTURE(table->name, int(f), size, flush);
+          CAPTURE(table->name, int(f), block, size, flush);
           std::vector<float> alone;
           {
             const FlushToZero scope(flush);
@@ -155,13 +157,18 @@ TEST_CASE(
     for (int scale = 20; scale <= 230; scale += 7) {
       const std::vector<std::uint8_t> s(8, std::uint8_t(scale));
       const double factor = decode_ue8m0(std::uint8_t(scale));
-      const Weight eight{Format::kFp8, 1, 256, fp8.data(), s.data(), 128, 128};
-      const Weight four{Format::kFp4, 1, 256, fp4.data(), s.data(), 1, 32};
+      std::vector<std::uint8_t> rising(8);  // of each 32 columns another one
+      for (int i = 0; i < 8; ++i) rising[std::size_t(i)] = std::uint8_t(scale + i);
+      const Weight weight[] = {{Format::kFp8, 1, 256, fp8.data(), s.data(), 128, 128},
+                               {Format::kFp8, 1, 256, fp8.data(), rising.data(), 32, 32},
+                               {Format::kFp4, 1, 256, fp4.data(), rising.data(), 1, 32}};
       for (int c = 0; c < 256; ++c) {
         std::vector<float> x(256, 0.0f);
         x[c] = 1.0f;
-        const double want[2] = {decode_e4m3(fp8[c]) * factor, decode_e2m1(c % 16u) * factor};
-        for (int i = 0; i < (c < 16 ? 2 : 1); ++i) {
+        const double own = decode_ue8m0(rising[std::size_t(c / 32)]);
+        const double want[] = {decode_e4m3(fp8[c]) * factor, decode_e4m3(fp8[c]) * own,
+                               decode_e2m1(c % 16u) * own};
+        for (int i = 0; i < 3; ++i) {
           if (want[i] != 0 && std::fabs(want[i]) < 0x1p-120) continue;
           for (bool flush : {false, true}) {
             CAPTURE(table->name, scale, c, i, flush);
@@ -169,7 +176,7 @@ TEST_CASE(
               float got;
               {
                 const FlushToZero scope(flush);
-                got = run_linear(*table, i == 0 ? eight : four, x, 1, false, bf16)[0];
+                got = run_linear(*table, weight[i], x, 1, false, bf16)[0];
               }
               REQUIRE(double(got) == want[i]);
             }

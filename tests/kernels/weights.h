@@ -13,6 +13,17 @@ inline std::unique_ptr<float[]> linear_scratch(std::int64_t cols) {
   return std::make_unique_for_overwrite<float[]>(std::size_t(kernels::linear_scratch_floats(cols)));
 }
 
+// Every format, fp8 with the blocks of V4 and of V4.1.
+struct Form {
+  kernels::Format format;
+  int block;  // of fp8: rows and columns with one scale
+};
+constexpr Form kForms[] = {{kernels::Format::kF32, 128},
+                           {kernels::Format::kBF16, 128},
+                           {kernels::Format::kFp8, 128},
+                           {kernels::Format::kFp8, 32},
+                           {kernels::Format::kFp4, 128}};
+
 // A random weight of any format, with the memory behind it.
 struct RandomWeight {
   std::vector<std::uint8_t> data, scale;
