@@ -29,6 +29,7 @@ class Names {
     w.head = b_.plain("head.weight", c_.vocab, c_.width);
     w.norm = b_.vector("norm.weight", {c_.width});
     if (plan_.draft.mhc == MhcKind::kSameSite) w.hc_head = hyper_head("");
+    w.vision = bind_vision(b_, c_);
     for (std::size_t i = 0; i < plan_.layers.size(); ++i)
       w.layers.push_back(block(fmt::format("layers.{}.", i), plan_.layers[i], static_cast<int>(i)));
     const int stages = draft_stages(checkpoint);
