@@ -29,7 +29,7 @@ void add_bench(CLI::App& app) {
   auto args = std::make_shared<BenchArgs>();
   CLI::App* c = app.add_subcommand("bench", "tokens per second of this machine");
   add_model_args(*c, args->model);
-  add_disk_arg(*c, args->model);
+  add_session_args(*c, args->model);
   c->add_option("--prefill", args->prefill, "prompt tokens")->check(CLI::Range(1, 1 << 20));
   c->add_option("--decode", args->decode, "tokens one by one, after the prompt or --context tokens")
       ->check(CLI::Range(1, 1 << 20));

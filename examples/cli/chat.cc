@@ -158,7 +158,7 @@ void add_chat(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* c = app.add_subcommand("chat", "talk with a model");
   add_model_args(*c, args->model);
-  add_disk_arg(*c, args->model);
+  add_session_args(*c, args->model);
   add_sample_args(*c, args->sample);
   add_chat_args(*c, args->chat);
   c->add_option("--system", args->system, "the system message");

@@ -35,7 +35,7 @@ void add_model_args(CLI::App& command, ModelArgs& a) {
   command.add_flag("-v,--verbose", a.verbose, "show the library's log on stderr");
 }
 
-void add_disk_arg(CLI::App& command, ModelArgs& a) {
+void add_session_args(CLI::App& command, ModelArgs& a) {
   command
       .add_option("--disk", a.disk,
                   "FOLDER[:BYTES]: keep KV state there too, e.g. cache:100G; it may then leave "
@@ -43,6 +43,9 @@ void add_disk_arg(CLI::App& command, ModelArgs& a) {
       ->check([](const std::string& text) {
         return text.empty() || text[0] == ':' ? std::string("names no folder") : std::string();
       });
+  command.add_flag("--replay", args.replay,
+                   "of prompts, the first half of the layers and for the last tokens all of them; "
+                   "DeepSeek-V4.1, about half the time, a slightly other text");
 }
 
 namespace {
@@ -118,6 +121,7 @@ Opened open_model(const ModelArgs& a) {
   out.model = take(v4infer::Model::open(out.engine, a.path.c_str(), options));
   if (!a.disk.empty()) out.disk = open_disk(out.engine, a.disk);
   out.tier = out.disk.get();
+  out.replay = a.replay;
   out.seconds = seconds_since(start);
   return out;
 }
@@ -167,9 +171,11 @@ std::string read_file(const std::string& path) {
 
 std::vector<std::int32_t> read_ids(const std::string& path) {
   try {
-    return Json::parse(read_file(path)).get<std::vector<std::int32_t>>();
+    const Json json = Json::parse(read_file(path));
+    return (json.is_object() ? json.at("ids") : json).get<std::vector<std::int32_t>>();
   } catch (const Json::exception& e) {
-    throw Failure(path + ": is not a JSON array of token ids: " + e.what());
+    throw Failure(path +
+                  ": holds no JSON array of token ids, nor an object with \"ids\": " + e.what());
   }
 }
 

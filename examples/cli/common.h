@@ -47,9 +47,10 @@ struct ModelArgs {
   std::uint32_t context = 0;
   bool verify = false;
   bool verbose = false;
+  bool replay = false;
 };
 void add_model_args(CLI::App& command, ModelArgs& args);
-void add_disk_arg(CLI::App& command, ModelArgs& args);  // for commands that keep KV state
+void add_session_args(CLI::App& command, ModelArgs& args);  // for commands that keep KV state
 
 // With the threads and the instruction set that were asked for.
 v4i_engine_options engine_options(const ModelArgs& args);
@@ -59,6 +60,7 @@ struct Opened {
   v4infer::Model model;
   v4infer::KvStore disk;  // empty without --disk
   v4i_kv_store* tier = nullptr;
+  bool replay = false;
   double seconds = 0;
 
   // Of sessions that use the disk, where there is one; valid while this object stays where it is.
@@ -66,6 +68,7 @@ struct Opened {
     auto o = v4infer::init<v4i_session_options>();
     o.tiers = &tier;
     o.tier_count = tier == nullptr ? 0 : 1;
+    o.prefill = replay ? V4I_PREFILL_REPLAY : V4I_PREFILL_FULL;
     return o;
   }
 };

@@ -83,8 +83,10 @@ void add_eval(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* c = app.add_subcommand("eval", "logits of every position");
   add_model_args(*c, args->model);
-  add_disk_arg(*c, args->model);
-  c->add_option("--ids", args->ids, "JSON file with an array of token ids; - is stdin")->required();
+  add_session_args(*c, args->model);
+  c->add_option("--ids", args->ids,
+                "JSON file with an array of token ids, or an object with \"ids\"; - is stdin")
+      ->required();
   auto* out = c->add_option("--out", args->out, "write float32 logits [tokens, vocab] as .npy");
   auto* sha256 = c->add_flag("--sha256", args->sha256, "print the SHA-256 of these logits' bytes");
   c->add_option("--chunk", args->chunk, "tokens computed together; the result is the same")

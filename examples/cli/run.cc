@@ -101,7 +101,7 @@ void add_run(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* c = app.add_subcommand("run", "continue a prompt");
   add_model_args(*c, args->model);
-  add_disk_arg(*c, args->model);
+  add_session_args(*c, args->model);
   add_sample_args(*c, args->sample);
   auto* prompt = c->add_option("--prompt", args->prompt, "the text to continue");
   auto* file = c->add_option("--prompt-file", args->file, "a file with the text; - is stdin");

@@ -55,6 +55,8 @@ session::SessionOptions read_session_options(const v4i_session_options* given,
   check_range(o.restore, V4I_RESTORE_EXACT, V4I_RESTORE_RECOMPUTE, "v4i_session_options.restore");
   session::SessionOptions options;
   options.recompute = o.restore == V4I_RESTORE_RECOMPUTE;
+  check_range(o.prefill, V4I_PREFILL_FULL, V4I_PREFILL_REPLAY, "v4i_session_options.prefill");
+  options.replay = o.prefill == V4I_PREFILL_REPLAY;
   options.context_size = o.context_size;
   options.seed = o.seed;
   options.profile = o.capture == kTimeline;

@@ -1,5 +1,6 @@
 // Bounded replay of prompts (V4.1): the numpy oracle's logits, and the same bits whatever a session
 // does between its prompts.
+#include <array>
 #include <cmath>
 
 #include "lib/base/error.h"
@@ -101,10 +102,10 @@ TEST_CASE("a step of several replaying sessions is that of each alone", "[sessio
   for (Session* s : {alone.get(), a.get(), b.get()}) s->append(kPrompts[0]);
   b->append(kPrompts[3]);
   alone->step({});
-  Session* both[] = {a.get(), b.get()};
-  Step steps[2];
-  Code status[2];
-  step_many(both, {}, steps, status);
+  const std::array<Session*, 2> both = {a.get(), b.get()};
+  std::array<Step, 2> steps;
+  std::array<Code, 2> status;
+  step_many(both, RunOptions{}, steps, status, nullptr);
   REQUIRE((status[0] == Code::kOk && status[1] == Code::kOk));
   CHECK(last(*a) == last(*alone));
 }

@@ -411,6 +411,12 @@ V4I_API void v4i_chat_stream_release(v4i_chat_stream* c);
  * computes them.  Nothing behind the tokens is read. */
 #define V4I_RESTORE_EXACT 0
 #define V4I_RESTORE_RECOMPUTE 1
+/* REPLAY (DeepSeek-V4.1; else V4I_E_UNSUPPORTED): of a prompt only the last 128 tokens
+ * pass through all layers, those before through the first half.  About half the time;
+ * the text is close to that of FULL, not equal, and depends on where appended prompts
+ * end.  eval() computes all layers. */
+#define V4I_PREFILL_FULL 0
+#define V4I_PREFILL_REPLAY 1
 
 typedef struct v4i_session_options {
   uint32_t struct_size;
@@ -422,7 +428,7 @@ typedef struct v4i_session_options {
   int32_t priority; /* scheduler: higher first */
   int32_t capture;  /* bit 0 router, bit 1 engram, bit 2 timeline */
   uint32_t restore; /* V4I_RESTORE_ */
-  uint32_t reserved0;
+  uint32_t prefill; /* V4I_PREFILL_ */
 } v4i_session_options;
 
 typedef struct v4i_session_info {
@@ -700,6 +706,8 @@ typedef struct v4i_expert_stat { /* per layer and expert, since session start */
   uint32_t tier; /* 0 device, 1 host, 2 disk */
   float mean_weight;
 } v4i_expert_stat;
+/* As v4i_session_metrics counts.  Hits: rows that were in memory; mean_gate: of 0 to 1,
+ * how much of a row's value is added.  V4I_E_UNSUPPORTED without V4I_CAP_ENGRAM. */
 typedef struct v4i_engram_stats {
   uint32_t struct_size;
   uint32_t reserved0;
