@@ -23,6 +23,7 @@ v4i_model_info model_info(const model::Model& m) {
   auto info = zeroed<v4i_model_info>();
   info.capabilities = V4I_CAP_TOOLS | V4I_CAP_THINKING;
   if (m.plan().draft_stages > 0) info.capabilities |= V4I_CAP_DRAFT;
+  if (m.weights().vision.present()) info.capabilities |= V4I_CAP_IMAGE;
   if (!c.engram.layers.empty()) info.capabilities |= V4I_CAP_ENGRAM;
   copy_text(c.model_type, info.family);
   copy_text(to_hex(m.digest()), info.digest);

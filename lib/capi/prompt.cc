@@ -1,4 +1,6 @@
 // Section 7 of v4infer.h: appending to a session.
+#include <cstring>
+
 #include "lib/capi/boundary.h"
 #include "lib/capi/convert.h"
 #include "lib/capi/handles.h"
@@ -11,6 +13,36 @@ namespace {
 // Released models of this family take text only; capabilities says so beforehand.
 [[noreturn]] void no_input(const char* what) {
   fail(Code::kUnsupported, "this model takes no {} (see v4i_model_info.capabilities)", what);
+}
+
+media::Pixels pixels_of(const v4i_image& i) {
+  media::Pixels p;
+  p.channels = i.format == V4I_PIXELS_RGBA8 ? 4 : 3;
+  p.data = static_cast<const std::uint8_t*>(i.data);
+  p.width = i.width;
+  p.height = i.height;
+  const std::uint64_t row = std::uint64_t{i.width} * static_cast<std::uint64_t>(p.channels);
+  const std::uint64_t stride = i.stride_bytes == 0 ? row : i.stride_bytes;
+  if (i.width == 0 || i.height == 0 || stride < row || stride > (std::uint64_t{1} << 40) ||
+      i.data_bytes < stride * (i.height - 1) + row)
+    fail(Code::kInvalid,
+         "v4i_image: {} x {} pixels with rows of {} bytes and {} bytes of data do not agree",
+         i.width, i.height, stride, i.data_bytes);
+  p.stride = static_cast<std::int64_t>(stride);
+  return p;
+}
+
+void append_image(session::Session& s, const v4i_image& i) {
+  check_range(i.format, V4I_PIXELS_RGB8, V4I_PIXELS_PATCHES, "v4i_image.format");
+  if (!s.context().model().weights().vision.present()) no_input("images");
+  if (i.format == V4I_PIXELS_ENCODED)
+    fail(Code::kUnsupported,
+         "v4i_image.format: this build decodes no image files; give RGB8 or RGBA8");
+  not_null(i.data, "v4i_image.data");
+  if (i.format != V4I_PIXELS_PATCHES) return s.append_image(pixels_of(i));
+  std::vector<float> patches(i.data_bytes / sizeof(float));
+  std::memcpy(patches.data(), i.data, patches.size() * sizeof(float));
+  s.append_patches(i.height, i.width, patches);
 }
 
 }  // namespace
@@ -38,8 +70,7 @@ v4i_status v4i_session_append_tokens(v4i_session* s, const v4i_token* t, size_t 
 v4i_status v4i_session_append_image(v4i_session* s, const v4i_image* i, v4i_error** err) {
   return guard(err, [&] {
     SessionCall call(s);
-    read_struct(i, "v4i_image");
-    no_input("images");
+    append_image(call.session(), read_struct(i, "v4i_image"));
   });
 }
 

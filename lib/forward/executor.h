@@ -74,6 +74,11 @@ class Executor {
   virtual void streams(std::int64_t first, std::int64_t count, float* to, float* pre) = 0;
   virtual void head(bool draft, std::span<const LogitsRow> rows) = 0;
   virtual void finish() = 0;
+  // Embeddings of an image's cells, host memory [cells, width], from its patches [grid_height *
+  // grid_width, 3 * patch * patch] in reading order (media::image_patches).  Not during a run.
+  // Error(kUnsupported) where the backend has no image tower; kCancelled.
+  virtual void encode_image(std::int64_t grid_height, std::int64_t grid_width, const float* patches,
+                            float* out, const CancelFlag* cancel);
   // Waits until nothing of this run is under way.
   virtual void abandon() noexcept = 0;
 };

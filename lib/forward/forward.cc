@@ -77,6 +77,10 @@ Forward::Forward(std::shared_ptr<const model::Model> model, Backend& backend,
 
 Forward::~Forward() = default;
 
+void Executor::encode_image(std::int64_t, std::int64_t, const float*, float*, const CancelFlag*) {
+  fail(Code::kUnsupported, "this backend does not encode images; backend \"cpu\" does");
+}
+
 // Checks the batch and lays its tokens out, item after item.
 void Forward::set_batch(std::span<const Item> items) {
   std::size_t total = 0;

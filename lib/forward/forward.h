@@ -47,6 +47,12 @@ class Forward {
   // was, at most without its snapshots.  A profile, if given, is told where the time went.
   void run(std::span<const Item> items, const CancelFlag* cancel, Profile* profile = nullptr);
 
+  // See Executor::encode_image().
+  void encode_image(std::int64_t grid_height, std::int64_t grid_width, const float* patches,
+                    float* out, const CancelFlag* cancel) {
+    executor_->encode_image(grid_height, grid_width, patches, out, cancel);
+  }
+
   // The MTP block (spec 3.1): `hidden` [n, hc_mult, width] of positions
   // first..first+n-1 and the tokens that follow each -> logits [n, vocab].
   // `state` is a state of draft_layout(), its length == first; it is advanced.

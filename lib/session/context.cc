@@ -11,6 +11,7 @@
 #include "lib/base/file.h"
 #include "lib/experts/heat_file.h"
 #include "lib/session/cores.h"
+#include "lib/session/image.h"
 #include "lib/store/chain_store.h"
 #include "lib/tokenizer/token_classes.h"
 
@@ -108,6 +109,18 @@ Context::Context(std::shared_ptr<Engine> engine, const OpenOptions& options)
   const std::int64_t most = model_->config().max_positions;
   context_max_ = options.context_hint == 0 ? most : std::min(most, options.context_hint);
   identity_ = identity_of(model_->digest(), options.numerics, forward_->identity());
+}
+
+std::shared_ptr<Image> Context::find_image(const Digest& content) {
+  const std::scoped_lock lock(images_mutex_);
+  const auto found = images_.find(content);
+  return found == images_.end() ? nullptr : found->second.lock();
+}
+
+void Context::keep_image(const std::shared_ptr<Image>& image) {
+  const std::scoped_lock lock(images_mutex_);
+  std::erase_if(images_, [](const auto& entry) { return entry.second.expired(); });
+  images_[image->content()] = image;
 }
 
 void Context::keep_heat_in(const std::string& folder) {

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -30,6 +31,8 @@
 #include "lib/tokenizer/tokenizer.h"
 
 namespace v4i::session {
+
+class Image;
 
 struct EngineOptions {
   int threads = 0;  // 1 to 1,024; 0 = physical cores
@@ -103,6 +106,9 @@ class Context {
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
   const experts::Experts& experts() const { return *experts_; }
   const engram::Tables* engram() const { return engram_.get(); }  // null: the model has none
+  // Images that sessions hold, by their content.
+  std::shared_ptr<Image> find_image(const Digest& content);
+  void keep_image(const std::shared_ptr<Image>& image);
   // Where it is kept which experts are used the most, from one process to the next: the folder of
   // a disk tier.  The first folder stays; nothing happens where experts are mapped.
   void keep_heat_in(const std::string& folder);
@@ -131,6 +137,8 @@ class Context {
   std::shared_ptr<const model::Model> model_;
   std::shared_ptr<experts::Experts> experts_;
   std::shared_ptr<engram::Tables> engram_;
+  std::mutex images_mutex_;
+  std::map<Digest, std::weak_ptr<Image>> images_;
   std::mutex heat_mutex_;
   std::string heat_path_;  // empty: the heat is not kept
   std::function<void(const std::string&)> log_;

@@ -67,6 +67,7 @@ forward::Item Session::item(std::int64_t n, float* logits, bool all_logits) {
                                                              static_cast<std::size_t>(n));
   it.logits = logits;
   it.all_logits = all_logits;
+  place_images(&it);
   return it;
 }
 
@@ -127,6 +128,7 @@ void Session::replay(const CancelFlag* cancel, Losses& losses) {
     const bool rows_only = position() < late;  // as it was
     const std::int64_t to = rows_only ? late : end;
     const std::int64_t n = state_.chunk_length(std::min(most, to - position()), kv::State::kNoEnd);
+    encode_images(n, cancel);
     const forward::Item it = rows_only ? rows_item(n) : item(n, nullptr, false);
     try {
       const Turn turn(context_->engine().compute_lock(), cancel);
@@ -164,7 +166,7 @@ void Session::take_up(const CancelFlag* cancel) {
   const std::int64_t behind = options_.replay ? window() : 1;  // computed in any case
   const std::int64_t most = std::max<std::int64_t>(0, size() - behind);
   const std::int64_t n = state_.take_up(std::span(tokens_).first(static_cast<std::size_t>(most)),
-                                        cancel, {}, !options_.replay);
+                                        cancel, media_before(most), !options_.replay);
   metrics_.taken_up_tokens += static_cast<std::uint64_t>(n);
   reused_ += static_cast<std::uint64_t>(n);
 }
@@ -179,6 +181,7 @@ void Session::computed(std::int64_t tokens, bool logits, bool decode, Clock::tim
 void Session::compute(std::int64_t n, float* logits, bool all_logits, bool decode,
                       const RunOptions& options) {
   const auto start = Clock::now();
+  encode_images(n, options.cancel);
   const forward::Item it = item(n, logits, all_logits);
   Session* const self = this;
   run({&self, 1}, {&it, 1}, options.cancel, options_.profile ? &profile_ : nullptr);
@@ -189,6 +192,7 @@ void Session::compute_rows(std::int64_t most, const RunOptions& options) {
   const auto start = Clock::now();
   const std::int64_t chunk = std::min(most, rows_ahead());
   const std::int64_t n = state_.chunk_length(chunk, rows_ahead() - chunk);
+  encode_images(n, options.cancel);
   const forward::Item it = rows_item(n);
   Session* const self = this;
   run({&self, 1}, {&it, 1}, options.cancel, options_.profile ? &profile_ : nullptr);

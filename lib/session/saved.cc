@@ -3,6 +3,7 @@
 #include "lib/session/saved.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <string>
@@ -48,9 +49,10 @@ Digest digest_of(const std::uint8_t* bytes) {
 void check_header(const SavedHeader& h) {
   if (std::memcmp(h.magic, kSavedMagic, sizeof kSavedMagic) != 0)
     fail(Code::kFormat, "this is no saved session: it does not begin with V4ISESS");
-  if (h.version != kSavedVersion)
-    fail(Code::kUnsupported, "saved session has format version {}, this library reads version {}",
-         h.version, kSavedVersion);
+  if (h.version != kSavedVersion && h.version != kSavedImagesVersion)
+    fail(Code::kUnsupported,
+         "saved session has format version {}, this library reads versions {} and {}", h.version,
+         kSavedVersion, kSavedImagesVersion);
   if (h.checksum != checksum_of(h))
     fail(Code::kFormat, "saved session is damaged: the checksum of its header is wrong");
 }
@@ -92,11 +94,53 @@ void check_numbers(const SavedHeader& h, std::int64_t context_size) {
 
 }  // namespace
 
+void Session::save_images(const kv::WriteBytes& write) {
+  const std::uint64_t count = images_.size();
+  write_part(write, &count, sizeof count);
+  for (const Placed& p : images_) {
+    SavedImage saved = {p.first, p.count, p.row, {}};
+    std::copy_n(p.image->content().begin(), sizeof saved.content, saved.content);
+    write_part(write, &saved, sizeof saved);
+    write_part(
+        write, p.image->rows(p.row),
+        static_cast<std::size_t>(p.count * context_->model().config().width) * sizeof(float));
+  }
+}
+
+void Session::read_images(const kv::ReadBytes& read) {
+  std::uint64_t count = 0;
+  read_part(read, &count, sizeof count, "images");
+  const std::int64_t width = context_->model().config().width;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    SavedImage s;
+    read_part(read, &s, sizeof s, "images");
+    const std::int64_t from = images_.empty() ? 0 : images_.back().first + images_.back().count;
+    const std::int64_t most = context_->model().config().vision.max_tokens;
+    if (s.first < from || s.count < 1 || s.row < 0 || s.row > most || s.count > most - s.row ||
+        s.first > size() - s.count)
+      fail(Code::kFormat, "saved session is damaged: tokens {} to {} are those of no image",
+           s.first, s.first + s.count);
+    auto image = std::make_shared<Image>(digest_of(s.content), s.row, s.count, width,
+                                         context_->engine().budget());
+    const auto floats = static_cast<std::size_t>(s.count * width);
+    read_part(read, image->rows(s.row), floats * sizeof(float), "images");
+    const float* rows = image->rows(s.row);
+    if (!std::all_of(rows, rows + floats, [](float x) { return std::isfinite(x); }))
+      fail(Code::kFormat, "saved session is damaged: rows of an image are no numbers");
+    images_.push_back({s.first, s.count, s.row, std::move(image)});
+  }
+}
+
 void Session::save(const kv::WriteBytes& write) {
   make_whole();
+  for (const Placed& p : images_) {
+    if (p.image->encoded()) continue;
+    const Turn turn(context_->engine().compute_lock(), nullptr);
+    p.image->encode(context_->forward(), nullptr);
+  }
   SavedHeader h = {};
   std::memcpy(h.magic, kSavedMagic, sizeof h.magic);
-  h.version = kSavedVersion;
+  h.version = images_.empty() ? kSavedVersion : kSavedImagesVersion;
   h.numerics = static_cast<std::uint32_t>(context_->forward().options().numerics);
   std::memcpy(h.model, context_->model().digest().data(), sizeof h.model);
   std::memcpy(h.identity, context_->identity().data(), sizeof h.identity);
@@ -112,6 +156,7 @@ void Session::save(const kv::WriteBytes& write) {
   h.checksum = checksum_of(h);
   write(&h, sizeof h);
   write_part(write, tokens_.data(), tokens_.size() * sizeof tokens_[0]);
+  if (!images_.empty()) save_images(write);
   if (has_logits()) write_part(write, logits_.data(), logits_.bytes());
   state_.save(write);
   write(&kSavedEnd, sizeof kSavedEnd);
@@ -134,6 +179,10 @@ std::unique_ptr<Session> Session::restore(std::shared_ptr<Context> context,
   s->tokens_.resize(h.token_count);
   read_part(read, s->tokens_.data(), s->tokens_.size() * sizeof s->tokens_[0], "tokens");
   s->check_tokens(s->tokens_);
+  if (h.version == kSavedImagesVersion) {
+    s->check_images();
+    s->read_images(read);
+  }
   if (recompute) {
     s->finish_ = static_cast<Finish>(h.finish);
     s->text_from_ = static_cast<std::int64_t>(h.text_from);
@@ -141,7 +190,8 @@ std::unique_ptr<Session> Session::restore(std::shared_ptr<Context> context,
     return s;
   }
   if (h.has_logits == 1) read_part(read, s->logits_.data(), s->logits_.bytes(), "logits");
-  s->state_.restore(read, std::span<const std::int32_t>(s->tokens_).first(h.position));
+  s->state_.restore(read, std::span<const std::int32_t>(s->tokens_).first(h.position),
+                    s->media_before(static_cast<std::int64_t>(h.position)));
   std::uint64_t end = 0;
   read(&end, sizeof end);
   if (end != kSavedEnd) fail(Code::kFormat, "saved session is damaged: its end mark is missing");

@@ -142,6 +142,7 @@ void Scheduler::forward(std::span<const Share> batch, bool logits) {
     Session& session = *s.seat->session;
     profiled |= session.options_.profile;
     sessions_.push_back(&session);
+    session.encode_images(s.tokens, options_.cancel);
     items_.push_back(session.item(s.tokens, logits ? session.logits_.data() : nullptr, false));
   }
   forward::Profile profile;

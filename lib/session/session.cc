@@ -60,15 +60,22 @@ void Session::reserve(std::int64_t tokens) {
   tokens_.reserve(std::max(wanted + kRoom, tokens_.capacity() * 2));
 }
 
+void Session::check_room(std::int64_t tokens) const {
+  if (tokens > options_.context_size - size())
+    fail(Code::kContextFull, "{} tokens do not fit: {} of the context of {} are in use", tokens,
+         size(), options_.context_size);
+}
+
 void Session::append(std::span<const std::int32_t> tokens) {
   if (tokens.empty()) return;
   check_tokens(tokens);
-  const auto room = options_.context_size - size();
-  if (static_cast<std::int64_t>(tokens.size()) > room)
-    fail(Code::kContextFull, "{} tokens do not fit: {} of the context of {} are in use",
-         tokens.size(), size(), options_.context_size);
+  check_room(static_cast<std::int64_t>(tokens.size()));
   reserve(size() + static_cast<std::int64_t>(tokens.size()));
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  appended();
+}
+
+void Session::appended() {
   finish_ = Finish::kNone;
   text_from_ = size();
   restart_text();
@@ -118,6 +125,7 @@ void Session::cut(std::int64_t tokens, std::int64_t computed) {
   if (position() > computed) state_.rewind(state_.rewind_target(computed));
   if (tokens == size()) return;
   tokens_.resize(static_cast<std::size_t>(tokens));
+  cut_images(tokens);
   finish_ = Finish::kNone;
   text_from_ = std::min(text_from_, tokens);
   restart_text();
@@ -141,6 +149,7 @@ std::unique_ptr<Session> Session::fork() const {
   std::unique_ptr<Session> copy(new Session(context_, options_, cache_, state_.fork()));
   copy->reserve(size());
   copy->tokens_.assign(tokens_.begin(), tokens_.end());
+  copy->images_ = images_;
   copy->sampler_ = sampler_;
   std::copy(logits_.data(), logits_.data() + logits_.size(), copy->logits_.data());
   copy->logits_at_ = logits_at_;

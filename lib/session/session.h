@@ -30,6 +30,7 @@
 #include "lib/sampling/sampler.h"
 #include "lib/session/context.h"
 #include "lib/session/draft.h"
+#include "lib/session/image.h"
 #include "lib/tokenizer/utf8.h"
 
 namespace v4i::session {
@@ -135,6 +136,11 @@ class Session {
   // kInvalid for an id outside the vocabulary, kContextFull; nothing is appended then.
   void append(std::span<const std::int32_t> tokens);
   void append_text(std::string_view text, bool add_bos, bool parse_special);
+  // An image takes as many tokens as its plan says (media/image_plan.h).  Error(kUnsupported) for
+  // a model without an image tower, kInvalid, kContextFull, kNoMemory; nothing is appended then.
+  void append_image(const media::Pixels& pixels);
+  void append_patches(std::int64_t grid_height, std::int64_t grid_width,
+                      std::span<const float> patches);
   // Makes the timeline equal `tokens`; returns how many need no computing.
   std::size_t sync(std::span<const std::int32_t> tokens);
   // Keeps the first `position` tokens.  The last one is computed again (by the next
@@ -179,6 +185,19 @@ class Session {
   std::int64_t size() const { return static_cast<std::int64_t>(tokens_.size()); }
   std::int32_t vocab() const { return static_cast<std::int32_t>(context_->vocab()); }
   bool has_logits() const { return logits_at_ > 0 && logits_at_ == position(); }
+
+  // ---- images.cc
+  void append(std::shared_ptr<Image> image);
+  void check_images() const;
+  void check_room(std::int64_t tokens) const;
+  void appended();  // the end of tokens_ has
+  void cut_images(std::int64_t tokens);
+  // Embeddings of the images that the next `n` tokens have a part of.
+  void encode_images(std::int64_t n, const CancelFlag* cancel);
+  void place_images(forward::Item* item);
+  std::vector<kv::Media> media_before(std::int64_t end) const;
+  void save_images(const kv::WriteBytes& write);
+  void read_images(const kv::ReadBytes& read);
 
   void check_tokens(std::span<const std::int32_t> tokens) const;
   void check_can_step() const;
@@ -230,6 +249,9 @@ class Session {
   std::shared_ptr<store::BlockCache> cache_;
   SessionOptions options_;
   std::vector<std::int32_t> tokens_;
+  std::vector<Placed> images_;  // rising, apart
+  std::vector<kv::Media> item_media_;
+  std::vector<forward::MediaRows> item_rows_;  // of the share of a batch in work
   kv::State state_;
   std::shared_ptr<const sampling::Sampler> sampler_;
   sampling::Scratch scratch_;

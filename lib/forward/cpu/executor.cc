@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "lib/base/error.h"
+#include "lib/forward/cpu/vision.h"
 #include "lib/forward/engram_windows.h"
 #include "lib/forward/layouts.h"
 #include "lib/forward/rope.h"
@@ -16,6 +17,7 @@ CpuExecutor::CpuExecutor(std::shared_ptr<const model::Model> model, Lookups look
                          const Options& o)
     : model_(std::move(model)),
       lookups_(std::move(lookups)),
+      budget_(budget),
       identity_(kernels.name),
       freq_a_(rope_frequencies(model_->config(), false)),
       freq_b_(rope_frequencies(model_->config(), true)),
@@ -166,6 +168,16 @@ void CpuExecutor::head(bool draft, std::span<const LogitsRow> rows) {
     logits(pass_, weights.hc_head, weights.norm, rows);
   head_count_ += static_cast<std::int64_t>(rows.size());
   pass_.mark(model::Part::kHead);
+}
+
+void CpuExecutor::encode_image(std::int64_t grid_height, std::int64_t grid_width,
+                               const float* patches, float* out, const CancelFlag* cancel) {
+  const model::VisionWeights& weights = model_->weights().vision;
+  if (!weights.present())
+    fail(Code::kUnsupported, "{}: the model has no image tower", model_->path());
+  const ImageTower tower{
+      *model_, model_->config().vision, weights, pass_.kernels, pass_.pool, budget_, pass_.native};
+  cpu::encode_image(tower, {grid_height, grid_width}, patches, out, cancel);
 }
 
 void CpuExecutor::finish() {

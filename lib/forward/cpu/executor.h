@@ -26,6 +26,8 @@ class CpuExecutor final : public Executor {
   void streams(std::int64_t first, std::int64_t count, float* to, float* pre) override;
   void head(bool draft, std::span<const LogitsRow> rows) override;
   void finish() override;
+  void encode_image(std::int64_t grid_height, std::int64_t grid_width, const float* patches,
+                    float* out, const CancelFlag* cancel) override;
   // Nothing but reads of n-gram rows is ever under way between calls.
   void abandon() noexcept override;
 
@@ -38,6 +40,7 @@ class CpuExecutor final : public Executor {
 
   std::shared_ptr<const model::Model> model_;
   Lookups lookups_;
+  Budget& budget_;
   const std::string identity_;  // "avx2"
   std::vector<float> freq_a_, freq_b_;
   std::vector<std::int32_t> windows_;  // of token classes, see engram::Tables::begin
