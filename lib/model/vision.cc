@@ -44,7 +44,8 @@ VisionWeights bind_vision(Binder& b, const Config& config) {
     out.layers.push_back(block(b, fmt::format("vision.blocks.{}.", i), v));
   const std::string next = fmt::format("vision.blocks.{}.", v.layers);
   if (b.has_prefix(next))
-    fail(Code::kFormat, "tensors of {}* exist, but the image tower in config.json has {} blocks",
+    fail(Code::kFormat,
+         "{}: tensors of {}* exist, but the image tower in config.json has {} blocks", b.folder(),
          next, v.layers);
   out.norm = b.vector("vision.norm.weight", {v.width});
   out.align1 = linear(b, "aligner.w1", config.width, v.width * v.downsample * v.downsample);

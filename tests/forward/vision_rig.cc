@@ -57,6 +57,8 @@ VisionRig::VisionRig(int seed) {
 VisionRig::VisionRig(const VisionRig& other, const std::function<void(StFile&)>& change)
     : images(other.images) {
   copy_model(other.model->path(), folder.path());
+  for (const char* name : {"model.safetensors.index.json", "images.safetensors"})
+    fs::remove(folder.file(name));  // the index would miss tensors that `change` removes
   const std::string shard = folder.file("model-00001-of-00002.safetensors");
   StFile file = read_safetensors(shard);
   change(file);
