@@ -47,7 +47,7 @@ def write_random(file, size, low, high, rng):
         at = int(rng.integers(BLOCK))
         for part in (block[at:], block[:at]):
             part = part[:size]
-            file.write(part.tobytes())
+            file.write(memoryview(part))
             size -= len(part)
 
 
