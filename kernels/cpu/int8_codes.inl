@@ -47,14 +47,19 @@ inline int table_row(int drop, int low, int high) {
 
 constexpr int kStrips = kInt8Block / 128;
 
+// The least byte of v, in all bytes.
+inline __m128i least_byte(__m128i v) {
+  return _mm_broadcastb_epi8(_mm_minpos_epu16(_mm_min_epu8(v, _mm_srli_epi16(v, 8))));
+}
+
 // The tables of a block of columns of a row, and its E.
-template <Format kFormat>
+template <Kind kKind>
 struct BlockCodes;
 
 // ---- fp8: one table of 128 bytes for each strip
 
 template <>
-struct BlockCodes<Format::kFp8> {
+struct BlockCodes<Kind::kFp8> {
   const std::uint8_t* table[kStrips];
   int exponent;
 };
@@ -97,7 +102,7 @@ inline __m128i exponents_fp8(const std::uint8_t* codes, __m128i scale, int strip
   return _mm_mask_mov_epi32(_mm_set1_epi32(-1000), _mm_test_epi32_mask(code, code), exponent);
 }
 
-inline BlockCodes<Format::kFp8> block_codes_fp8(const RowReader& row, std::int64_t k, int strips) {
+inline BlockCodes<Kind::kFp8> block_codes_fp8(const RowReader& row, std::int64_t k, int strips) {
   __m128i scale[kStrips / 4], top = _mm_set1_epi32(-1000);
   for (int h = 0; h < kStrips / 4; ++h) {
     const int n = strips - 4 * h < 0 ? 0 : strips - 4 * h < 4 ? strips - 4 * h : 4;
@@ -107,7 +112,7 @@ inline BlockCodes<Format::kFp8> block_codes_fp8(const RowReader& row, std::int64
   }
   top = _mm_max_epi32(top, _mm_shuffle_epi32(top, 0x4e));
   top = _mm_max_epi32(top, _mm_shuffle_epi32(top, 0xb1));
-  BlockCodes<Format::kFp8> b{{}, _mm_cvtsi128_si32(top) - 134};
+  BlockCodes<Kind::kFp8> b{{}, _mm_cvtsi128_si32(top) - 134};
   alignas(16) std::int32_t at[kStrips];
   for (int h = 0; h < kStrips / 4; ++h) {
     __m128i drop = _mm_sub_epi32(_mm_sub_epi32(top, scale[h]), _mm_set1_epi32(7));
@@ -119,7 +124,11 @@ inline BlockCodes<Format::kFp8> block_codes_fp8(const RowReader& row, std::int64
   return b;
 }
 
-inline __m512i int8_fp8(__m512i v, __m512i low, __m512i high) {
-  const __m512i q = _mm512_permutex2var_epi8(low, v, high);
+// q with the signs of v; 128 + q becomes 128 - q.
+inline __m512i with_signs(__m512i q, __m512i v) {
   return _mm512_mask_sub_epi8(q, _mm512_movepi8_mask(v), _mm512_setzero_si512(), q);
+}
+
+inline __m512i int8_fp8(__m512i v, __m512i low, __m512i high) {
+  return with_signs(_mm512_permutex2var_epi8(low, v, high), v);
 }

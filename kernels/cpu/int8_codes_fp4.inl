@@ -1,9 +1,9 @@
-// fp4 codes to int8; see int8_codes.inl.  Blocks of either format come last.
+// fp4 codes to int8; see int8_codes.inl.
 
 // One table of 16 bytes for each 32 columns; 128-bit lane l of 64 bytes is block l of a strip.
 
 template <>
-struct BlockCodes<Format::kFp4> {
+struct BlockCodes<Kind::kFp4> {
   bool near;  // all scales within 2^3: 64 bytes hold all tables
   int exponent;
   __m512i table[kStrips / 4];  // near: 16 times the table of each 32 columns, in all four lanes
@@ -26,12 +26,7 @@ struct BlockCodes<Format::kFp4> {
   return most;
 }
 
-// The least byte of v, in all bytes.
-inline __m128i least_byte(__m128i v) {
-  return _mm_broadcastb_epi8(_mm_minpos_epu16(_mm_min_epu8(v, _mm_srli_epi16(v, 8))));
-}
-
-inline BlockCodes<Format::kFp4> block_codes_fp4(const RowReader& row, std::int64_t k, int strips) {
+inline BlockCodes<Kind::kFp4> block_codes_fp4(const RowReader& row, std::int64_t k, int strips) {
   const std::uint8_t* s = row.scale + k / 32;
   const __m128i some = _mm_set1_epi8(static_cast<char>(s[0])), ones = _mm_set1_epi8(-1);
   __m128i rest[kStrips / 4], least = ones, all = _mm_setzero_si128();  // rest: 255 - scale
@@ -52,7 +47,7 @@ inline BlockCodes<Format::kFp4> block_codes_fp4(const RowReader& row, std::int64
   if (_mm_testz_si128(all, _mm_set1_epi8(char(0xfc))) == 0)
     return {false, exponent_fp4(row, k, strips), {}};
   // With the greatest scale's own top, every code of a near block is a whole number of units.
-  BlockCodes<Format::kFp4> b{true, 255 - (_mm_cvtsi128_si32(least) & 255) - 127 + 2, {}};
+  BlockCodes<Kind::kFp4> b{true, 255 - (_mm_cvtsi128_si32(least) & 255) - 127 + 2, {}};
   for (int h = 0; h < kStrips / 4; ++h)  // at most 3: no bit leaves its byte
     b.table[h] = _mm512_broadcast_i32x4(_mm_slli_epi16(rest[h], 4));
   return b;
@@ -78,7 +73,7 @@ inline void int8_near(__m512i v, __m512i table, __m512i (&w)[2]) {
       _mm512_ternarylogic_epi32(table, _mm512_srli_epi16(v, 4), fifteen, 0xf8), tables);
 }
 
-inline void int8_far(__m512i v, int exponent, const std::uint8_t* s, __m512i (&w)[2]) {
+inline void int8_far_fp4(__m512i v, int exponent, const std::uint8_t* s, __m512i (&w)[2]) {
   const auto table = [&](int i) {
     const int row = table_row(exponent - (s[i] - 127), kFp4Low, kFp4High);
     return _mm_load_si128(reinterpret_cast<const __m128i*>(kInt8.fp4[row]));
@@ -90,37 +85,4 @@ inline void int8_far(__m512i v, int exponent, const std::uint8_t* s, __m512i (&w
   t = _mm512_inserti32x4(t, table(3), 3);
   w[0] = _mm512_shuffle_epi8(t, _mm512_and_si512(v, fifteen));
   w[1] = _mm512_shuffle_epi8(t, _mm512_and_si512(_mm512_srli_epi16(v, 4), fifteen));
-}
-
-// ---- either
-
-template <Format kFormat>
-inline BlockCodes<kFormat> block_codes(const RowReader& row, std::int64_t k, int strips) {
-  if constexpr (kFormat == Format::kFp8) return block_codes_fp8(row, k, strips);
-  if constexpr (kFormat == Format::kFp4) return block_codes_fp4(row, k, strips);
-}
-
-// The unit of a block whose greatest weight has exponent E.
-inline float unit_of(int exponent) { return exponent < -500 ? 0.0f : power_of_two(exponent - 6); }
-
-// Strip l of the block from k on; l should be known, or the tables go through memory; bytes `ahead`
-// of it are asked for.
-template <Format kFormat>
-inline void strip(const RowReader& row, const BlockCodes<kFormat>& b, std::int64_t k, int l,
-                  std::int64_t ahead, __m512i (&w)[2]) {
-  if constexpr (kFormat == Format::kFp8) {
-    const std::uint8_t* at = row.data + k + 128 * l;
-    const __m512i low = load64(b.table[l]), high = load64(b.table[l] + 64);
-    for (int j = 0; j < 2; ++j) {
-      prefetch(at + 64 * j, ahead);
-      w[j] = int8_fp8(load64(at + 64 * j), low, high);
-    }
-  } else {
-    const std::uint8_t* at = row.data + k / 2 + 64 * l;
-    prefetch(at, ahead);
-    if (b.near)
-      int8_near(load64(at), _mm512_shuffle_epi8(b.table[l / 4], load64(kLaneBytes.byte[l % 4])), w);
-    else
-      int8_far(load64(at), b.exponent, row.scale + k / 32 + 4 * l, w);
-  }
 }

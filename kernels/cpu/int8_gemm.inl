@@ -20,49 +20,50 @@ struct Part {
 };
 
 // Out of the way of the others, which are nearly all there are.
+template <Kind kKind>
 [[gnu::noinline]] void unpack_far(const RowReader& row, int exponent, std::int64_t k, int strips,
                                   std::uint8_t* out) {
   for (int l = 0; l < strips; ++l) {
     __m512i w[2];
-    int8_far(load64(row.data + k / 2 + 64 * l), exponent, row.scale + k / 32 + 4 * l, w);
+    far_strip<kKind>(row, exponent, k, l, w);
     for (int j = 0; j < 2; ++j) _mm512_storeu_si512(out + 128 * l + 64 * j, w[j]);
   }
 }
 
 // A block of row i of eight; kN: its strips, or 0 for a short last block, which has `strips`.
-template <Format kFormat, int kN>
-inline void unpack_block(const RowReader& row, const BlockCodes<kFormat>& codes, std::int64_t k,
+template <Kind kKind, int kN>
+inline void unpack_block(const RowReader& row, const BlockCodes<kKind>& codes, std::int64_t k,
                          int strips, std::int64_t ahead, std::int64_t i, Part out) {
   if constexpr (kN > 0) strips = kN;
   out.unit[i] = unit_of(codes.exponent);
   out.bytes += 128 * i * strips;
-  if constexpr (kFormat == Format::kFp4)
-    if (!codes.near) return unpack_far(row, codes.exponent, k, strips, out.bytes);
+  if constexpr (kKind != Kind::kFp8)
+    if (!codes.near) return unpack_far<kKind>(row, codes.exponent, k, strips, out.bytes);
 #pragma GCC unroll 8
   for (int l = 0; l < strips; ++l) {
     __m512i w[2];
-    strip<kFormat>(row, codes, k, l, ahead, w);
+    strip<kKind>(row, codes, k, l, ahead, w);
     for (int j = 0; j < 2; ++j) _mm512_storeu_si512(out.bytes + 128 * l + 64 * j, w[j]);
   }
 }
 
 // A block of eight rows.  The tables of a row take long to find and are found while the one before
 // is unpacked.
-template <Format kFormat, int kN>
+template <Kind kKind, int kN>
 inline void unpack_rows(const RowReader (&row)[kGroup], std::int64_t k, int strips,
                         std::int64_t ahead, Part out) {
   if constexpr (kN > 0) strips = kN;
-  BlockCodes<kFormat> next = block_codes<kFormat>(row[0], k, strips);
+  BlockCodes<kKind> next = block_codes<kKind>(row[0], k, strips);
   for (std::int64_t i = 0; i < kGroup; ++i) {
-    const BlockCodes<kFormat> codes = next;
-    if (i + 1 < kGroup) next = block_codes<kFormat>(row[i + 1], k, strips);
-    unpack_block<kFormat, kN>(row[i], codes, k, strips, ahead, i, out);
+    const BlockCodes<kKind> codes = next;
+    if (i + 1 < kGroup) next = block_codes<kKind>(row[i + 1], k, strips);
+    unpack_block<kKind, kN>(row[i], codes, k, strips, ahead, i, out);
   }
 }
 
 // Columns [k, end) of rows [r, r + 8); the same columns of the next eight are asked for meanwhile.
 // Missing rows repeat the last one.
-template <Format kFormat>
+template <Kind kKind>
 inline void unpack_part(const LinearArgs& a, std::int64_t r, std::int64_t k, std::int64_t end,
                         Part out) {
   const std::int64_t ahead = kGroup * row_bytes(a.w);
@@ -72,9 +73,9 @@ inline void unpack_part(const LinearArgs& a, std::int64_t r, std::int64_t k, std
   for (; k < end; k += kInt8Block, out.bytes += kGroup * kInt8Block, out.unit += kGroup) {
     const int strips = strips_of(a.w.cols, k);
     if (strips == kStrips)
-      unpack_rows<kFormat, kStrips>(row, k, strips, ahead, out);
+      unpack_rows<kKind, kStrips>(row, k, strips, ahead, out);
     else
-      unpack_rows<kFormat, 0>(row, k, strips, ahead, out);
+      unpack_rows<kKind, 0>(row, k, strips, ahead, out);
   }
 }
 
@@ -158,7 +159,7 @@ inline void part_times_tiles(const Gemm& g, Part part, std::int64_t r, std::int6
 }
 
 // 4 tokens or more; `rows`: of a panel.
-template <Format kFormat>
+template <Kind kKind>
 inline void many(const Gemm& g, std::int64_t rows) {
   const LinearArgs& a = g.a;
   const std::int64_t cols = a.w.cols, step = kPartBlocks * kInt8Block, block = block_tiles(cols);
@@ -171,7 +172,7 @@ inline void many(const Gemm& g, std::int64_t rows) {
           const std::int64_t end = k + step < cols ? k + step : cols;
           const std::int64_t at = once ? 0 : (r - r0) * g.x.blocks / kGroup + k / kInt8Block;
           const Part part{g.panel + at * kGroup * kInt8Block, g.unit + at * kGroup};
-          if (t == 0) unpack_part<kFormat>(a, r, k, end, part);
+          if (t == 0) unpack_part<kKind>(a, r, k, end, part);
           part_times_tiles(g, part, r, k, end, t, last);
         }
     }

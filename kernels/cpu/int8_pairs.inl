@@ -118,8 +118,8 @@ template <int kT>
                   g.x.blocks};
   __m512 sum[2][kT] = {};
   for (std::int64_t b = 0; b < x.blocks; ++b)
-    add_row_block<Format::kFp4, kT, kStrips>(
-        row, block_codes<Format::kFp4>(row, b * kInt8Block, kStrips), b, x, sum[0]);
+    add_row_block<Kind::kFp4, kT, kStrips>(
+        row, block_codes<Kind::kFp4>(row, b * kInt8Block, kStrips), b, x, sum[0]);
   put_pair<kT>(g.a, t, r, 1, sum);
 }
 

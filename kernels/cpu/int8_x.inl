@@ -1,9 +1,9 @@
 // Activations to int8, for the VNNI kernels.
 //
-// Tokens are packed in tiles of up to three, or six for int8_pairs.inl; within one block by block, a
-// token after the other, columns in the order of int8_codes.inl.  Each (block, token) has its scale
-// and, since weights are held as 128 + q, 16 sums to begin with: -128 times the bytes that vpdpbusd
-// adds up in a lane.
+// Tokens are packed in tiles of up to three, or six for int8_pairs.inl; within one block by block,
+// a token after the other, columns in the order of int8_codes.inl.  Each (block, token) has its
+// scale and, since weights are held as 128 + q, 16 sums to begin with: -128 times the bytes that
+// vpdpbusd adds up in a lane.
 
 constexpr std::int64_t kPairTile = 6;
 
@@ -58,7 +58,7 @@ constexpr EveryOther make_every_other() {
 constexpr EveryOther kEveryOther = make_every_other();
 
 // One block of one token.
-template <Format kFormat>
+template <Kind kKind>
 inline void pack_block(const float* x, int strips, std::int8_t* out, std::int32_t* first,
                        float* scale) {
   const Int8Scale s = int8_scale(max_magnitude(x, 128 * strips));
@@ -68,7 +68,7 @@ inline void pack_block(const float* x, int strips, std::int8_t* out, std::int32_
   for (int l = 0; l < strips; ++l) {
     // An infinity times 0 would be no number; such a block has scale NaN and any bytes.
     __m512i q[2] = {bytes_of(x + 128 * l, up), bytes_of(x + 128 * l + 64, up)};
-    if constexpr (kFormat == Format::kFp4) {
+    if constexpr (kKind == Kind::kFp4) {
       const __m512i a = q[0], b = q[1];
       for (int j = 0; j < 2; ++j)
         q[j] = _mm512_permutex2var_epi8(a, load64(kEveryOther.byte[j]), b);
@@ -82,22 +82,22 @@ inline void pack_block(const float* x, int strips, std::int8_t* out, std::int32_
 }
 
 // Tokens [begin, end), one tile.
-template <Format kFormat>
+template <Kind kKind>
 inline void pack_tile(const LinearArgs& a, const PackedX& p, std::int64_t begin, std::int64_t end) {
   const std::int64_t m = end - begin;
   for (std::int64_t u = 0; u < m * p.blocks; ++u) {
     const std::int64_t i = u % m, b = u / m, at = begin * p.blocks + u;
     const int strips = strips_of(p.cols, b * kInt8Block);
-    pack_block<kFormat>(token_row(a, begin + i) + b * kInt8Block, strips,
-                        p.x + begin * p.cols + b * m * kInt8Block + i * 128 * strips,
-                        p.first + 16 * at, p.scale + at);
+    pack_block<kKind>(token_row(a, begin + i) + b * kInt8Block, strips,
+                      p.x + begin * p.cols + b * m * kInt8Block + i * 128 * strips,
+                      p.first + 16 * at, p.scale + at);
   }
 }
 
 // Tiles [begin, end).
-template <Format kFormat>
+template <Kind kKind>
 inline void pack_tiles(const LinearArgs& a, const Groups& tiles, std::int64_t begin,
                        std::int64_t end, const PackedX& p) {
   for (std::int64_t g = begin; g < end; ++g)
-    pack_tile<kFormat>(a, p, tiles.begin(g), tiles.begin(g + 1));
+    pack_tile<kKind>(a, p, tiles.begin(g), tiles.begin(g + 1));
 }

@@ -37,12 +37,25 @@ std::vector<float> sums_of(const RandomWeight& w, std::vector<float> x, std::int
   return run(kScalarKernels.linear_int8, magnitudes(w).w, x, tokens);
 }
 
+// fp8 in blocks of both sizes, and fp4.
+constexpr Form kCodes[] = {{Format::kFp8, 128}, {Format::kFp8, 32}, {Format::kFp4, 128}};
+
 // How the scales of a weight are spread: alike, near, far apart, and out of the float32 way.
 void spread(RandomWeight& w, int kind) {
   constexpr int kSpan[] = {1, 4, 20, 150};
   std::mt19937 g(7);
   for (auto& s : w.scale)
     s = std::uint8_t(127 - kSpan[kind] / 2 + int(g() % unsigned(kSpan[kind])));
+}
+
+// fp8 codes below 2 in some rows, below 2^-6 in others: far from what their scales are made for.
+void lower(RandomWeight& w) {
+  if (w.w.format != Format::kFp8) return;
+  for (std::size_t i = 0; i < w.data.size(); ++i) {
+    const std::size_t row = i / std::size_t(w.w.cols), third = i / 32 % 3;
+    if (row % 3 == 1 || (row % 3 == 2 && third == 0)) w.data[i] &= 0xbf;
+    if (row % 5 == 4) w.data[i] &= 0x87;
+  }
 }
 
 // Some blocks of codes all zero, which have no greatest weight.
@@ -55,15 +68,16 @@ void zero_some(RandomWeight& w) {
 
 TEST_CASE("linear_int8 agrees with the scalar kernel", "[kernels][int8]") {
   for (const KernelTable* table : tables_with_int8())
-    for (Format f : {Format::kFp8, Format::kFp4})
+    for (const auto& [f, block] : kCodes)
       for (std::int64_t cols : {96, 128, 512, 640, 1024, 1536, 2048, 2176})
         for (std::int64_t rows : {1, 4, 9, 18})
-          for (int kind = 0; kind < 4; ++kind) {
-            RandomWeight w(f, rows, cols, 128, unsigned(rows * 1000 + cols));
-            spread(w, kind);
-            if (kind == 2) zero_some(w);
+          for (int kind = 0; kind < (cols % 512 == 128 ? 8 : 4); ++kind) {
+            RandomWeight w(f, rows, cols, block, unsigned(rows * 1000 + cols));
+            spread(w, kind % 4);
+            if (kind >= 4) lower(w);
+            if (kind % 4 == 2) zero_some(w);
             for (std::int64_t tokens : {1, 2, 3, 4, 7, 11, 24, 25, 50}) {
-              CAPTURE(table->name, int(f), rows, cols, kind, tokens);
+              CAPTURE(table->name, int(f), block, rows, cols, kind, tokens);
               const auto x = normal_bf16(std::size_t(tokens * cols), 3);
               const auto want = run(kScalarKernels.linear_int8, w.w, x, tokens);
               const auto got = run(table->linear_int8, w.w, x, tokens);
@@ -81,19 +95,20 @@ TEST_CASE("linear_int8 agrees with the scalar kernel", "[kernels][int8]") {
 
 TEST_CASE("linear_int8 gives a token the same bits alone and in company", "[kernels][int8]") {
   for (const KernelTable* table : tables_with_int8())
-    for (Format f : {Format::kFp8, Format::kFp4})
-      for (int kind = 0; kind < 4; ++kind) {
+    for (const auto& [f, block] : kCodes)
+      for (int kind = 0; kind < 5; ++kind) {
         for (std::int64_t cols : {1152, 2048}) {
-          constexpr std::int64_t kTokens = 53, kRows = 21;
-          RandomWeight w(f, kRows, cols, 128, 5);
-          spread(w, kind);
+          constexpr std::int64_t kTokens = 53, kRows = 37;
+          RandomWeight w(f, kRows, cols, block, 5);
+          spread(w, kind % 4);
+          if (kind == 4) lower(w);
           const auto x = normal_bf16(std::size_t(kTokens * cols), 4);
           const auto all = run(table->linear_int8, w.w, x, kTokens);
           for (std::int64_t n : {1, 2, 3, 4, 5, 9, 12, 24, 48})
             for (std::int64_t t = 0; t + n <= kTokens; t += 7) {
               const std::vector<float> some(x.begin() + t * cols, x.begin() + (t + n) * cols);
               const auto alone = run(table->linear_int8, w.w, some, n);
-              CAPTURE(table->name, int(f), kind, n, t);
+              CAPTURE(table->name, int(f), block, kind, n, t);
               REQUIRE(std::memcmp(alone.data(), &all[std::size_t(t * kRows)], alone.size() * 4) ==
                       0);
             }
