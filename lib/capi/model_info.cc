@@ -22,7 +22,7 @@ v4i_model_info model_info(const model::Model& m) {
   const model::Config& c = m.config();
   auto info = zeroed<v4i_model_info>();
   info.capabilities = V4I_CAP_TOOLS | V4I_CAP_THINKING;
-  if (m.plan().draft_stages > 0) info.capabilities |= V4I_CAP_DRAFT;
+  if (m.has_drafts()) info.capabilities |= V4I_CAP_DRAFT;
   copy_text(c.model_type, info.family);
   copy_text(to_hex(m.digest()), info.digest);
   info.parameter_count = m.parameters();

@@ -108,6 +108,7 @@ void Session::rewind(std::int64_t position) {
 
 void Session::cut(std::int64_t tokens, std::int64_t computed) {
   if (position() > computed) state_.rewind(state_.rewind_target(computed));
+  if (draft_ != nullptr) draft_->cut(position());
   if (tokens == size()) return;
   tokens_.resize(static_cast<std::size_t>(tokens));
   finish_ = Finish::kNone;
