@@ -37,7 +37,7 @@ Answer write_answer(v4infer::Session& session, const SampleArgs& args, bool bar,
   auto run = v4infer::init<v4i_run_options>();
   run.cancel = running.token();
   if (bar) run.progress = draw_bar;
-  run.max_tokens_per_step = args.drafts ? 2 : 1;
+  run.max_tokens_per_step = args.drafts ? 16 : 1;
   std::vector<const char*> stop;
   for (const std::string& s : args.stop) stop.push_back(s.c_str());
   auto options = v4infer::init<v4i_generate_options>();

@@ -148,7 +148,7 @@ void add_sample_args(CLI::App& command, SampleArgs& a) {
       .add_option("--max-tokens", a.max_tokens, "end after this many; 0 = when the context is full")
       ->check(CLI::NonNegativeNumber);
   command.add_flag("--drafts", a.drafts,
-                   "let the model's MTP block guess tokens, where that is faster; the same text");
+                   "let the model's draft stages guess tokens, where that is faster; the same text");
   command.add_option("--stop", a.stop, "end before this text; may be given several times");
 }
 

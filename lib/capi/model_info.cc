@@ -22,7 +22,7 @@ v4i_model_info model_info(const model::Model& m) {
   const model::Config& c = m.config();
   auto info = zeroed<v4i_model_info>();
   info.capabilities = V4I_CAP_TOOLS | V4I_CAP_THINKING;
-  if (m.plan().draft_stages > 0) info.capabilities |= V4I_CAP_DRAFT;
+  if (m.has_drafts()) info.capabilities |= V4I_CAP_DRAFT;
   if (m.weights().vision.present()) info.capabilities |= V4I_CAP_IMAGE;
   if (!c.engram.layers.empty()) info.capabilities |= V4I_CAP_ENGRAM;
   copy_text(c.model_type, info.family);

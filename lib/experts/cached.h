@@ -78,7 +78,7 @@ class Cached final : public Experts, public Reclaimer {
     return static_cast<std::size_t>(layer) * static_cast<std::size_t>(files_.experts()) +
            static_cast<std::size_t>(id);
   }
-  std::size_t experts_in_all() const { return place_.size(); }
+  std::size_t experts_in_all() const { return files_.count(); }
 
   // ---- cached.cc: a lease.  mutex_ is held.
   void count(Slot* slot);

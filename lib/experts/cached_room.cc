@@ -25,10 +25,11 @@ std::uint64_t grown(std::uint64_t cap, std::uint64_t slot_bytes) {
 
 SlotNeeds Cached::needs(const ExpertFiles& files, std::uint64_t cap) {
   SlotNeeds n;
-  n.experts =
-      static_cast<std::uint64_t>(files.layers()) * static_cast<std::uint64_t>(files.experts());
+  n.experts = files.count();
   n.slot_bytes = files.slot_bytes() + reads_cost(files.most_reads()) + sizeof(Slot);
-  const auto active = static_cast<std::uint64_t>(files.model().config().experts_active);
+  const model::Config& c = files.model().config();
+  const auto active =
+      static_cast<std::uint64_t>(std::max(c.experts_active, c.draft_experts_active));
   n.least = std::clamp<std::uint64_t>(cap / kFloorShare / n.slot_bytes, 1, active);
   n.most = std::clamp<std::uint64_t>(grown(cap, n.slot_bytes), 1, n.experts);
   return n;

@@ -261,12 +261,12 @@ void Cached::fill() noexcept try {
     return ExpertId{static_cast<int>(k / each), static_cast<std::int32_t>(k % each)};
   };
   const auto chance = [&](std::size_t k) { return heat_.chance(which(k).layer, which(k).id); };
-  std::vector<std::size_t> order(experts_in_all());
+  std::vector<std::size_t> order(place_.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::sort(order.begin(), order.end(), [&](auto a, auto b) { return chance(a) > chance(b); });
   Slot* empty = vacant();
   for (const std::size_t k : order) {
-    if (place_[k] != nullptr) continue;
+    if (place_[k] != nullptr || which(k).id >= files_.experts_of(which(k).layer)) continue;
     if (empty == nullptr && may_grow()) empty = grow();
     if (empty == nullptr || chance(k) <= 0) return;
     start(*empty, which(k), true);

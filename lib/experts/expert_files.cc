@@ -20,18 +20,25 @@ constexpr std::uint64_t kAlign = ExpertFiles::kAlign;
 std::uint64_t floor_of(std::uint64_t at) { return at / kAlign * kAlign; }
 std::uint64_t ceil_of(std::uint64_t at) { return floor_of(at + kAlign - 1); }
 
+// Of a layer; draft stages may have fewer than the model's own layers, or more.
+std::int32_t most_experts(const model::Model& model) {
+  std::size_t most = 0;
+  for (int l = 0; l < model.blocks(); ++l) most = std::max(most, model.block(l).ffn.experts.size());
+  return static_cast<std::int32_t>(most);
+}
+
 std::string reason(int number) { return std::generic_category().message(number); }
 
 }  // namespace
 
 ExpertFiles::ExpertFiles(std::shared_ptr<const model::Model> model, const Open& open)
     : model_(std::move(model)),
-      layers_(static_cast<int>(model_->weights().layers.size() + model_->weights().mtp.size())),
-      experts_(static_cast<std::int32_t>(model_->config().experts)),
+      layers_(model_->blocks()),
+      experts_(most_experts(*model_)),
       files_(model_->checkpoint().shard_count(), -1) {
   try {
     for (int l = 0; l < layers_; ++l)
-      for (std::int32_t e = 0; e < experts_; ++e) {
+      for (std::int32_t e = 0; e < experts_of(l); ++e, ++count_) {
         const Pieces pieces = pieces_of({l, e});
         std::size_t reads = 0;
         for (const Piece& p : pieces.all()) {

@@ -43,7 +43,11 @@ class ExpertFiles {
 
   const model::Model& model() const { return *model_; }
   int layers() const { return layers_; }
-  std::int32_t experts() const { return experts_; }  // of a layer
+  std::int32_t experts() const { return experts_; }  // of a layer, at most
+  std::int32_t experts_of(int layer) const {
+    return static_cast<std::int32_t>(model_->block(layer).ffn.experts.size());
+  }
+  std::size_t count() const { return count_; }  // of all layers
   std::size_t slot_bytes() const { return slot_bytes_; }
   std::size_t most_reads() const { return most_reads_; }  // of one expert
 
@@ -89,7 +93,7 @@ class ExpertFiles {
   std::shared_ptr<const model::Model> model_;
   int layers_;
   std::int32_t experts_;
-  std::size_t slot_bytes_ = 0, most_reads_ = 0;
+  std::size_t count_ = 0, slot_bytes_ = 0, most_reads_ = 0;
   std::vector<int> files_;  // of each shard, or -1
 };
 

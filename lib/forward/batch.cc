@@ -11,9 +11,10 @@ std::int64_t logits_tokens(const Item& item) {
   return item.all_logits ? n : std::min<std::int64_t>(n, 1);
 }
 
-std::int64_t output_tokens(const Item& item) {
-  return item.hidden != nullptr ? static_cast<std::int64_t>(item.tokens.size())
-                                : logits_tokens(item);
+std::int64_t output_tokens(const Item& item, bool taps) {
+  if (item.hidden != nullptr) return static_cast<std::int64_t>(item.tokens.size());
+  const std::int64_t tapped = taps && item.taps != nullptr ? item.tap_tokens : 0;
+  return std::max(logits_tokens(item), tapped);
 }
 
 Batch::Batch(int max_tokens) {
@@ -56,13 +57,21 @@ void Batch::set(std::span<const Item> items, std::int64_t width) {
   }
 }
 
-void Batch::set_outputs_of(const Batch& all) {
+std::int64_t Batch::tap_of(const Token& t) const {
+  const Item& item = items_[static_cast<std::size_t>(t.item)];
+  if (item.taps == nullptr) return -1;
+  const auto n = static_cast<std::int64_t>(item.tokens.size());
+  const std::int64_t first = first_row_[static_cast<std::size_t>(t.item)] + n - item.tap_tokens;
+  return t.row < first ? -1 : t.row - first;
+}
+
+void Batch::set_outputs_of(const Batch& all, bool taps) {
   items_ = all.items_;
   first_row_ = all.first_row_;
   tokens_.clear();
   for (std::size_t i = 0; i < items_.size(); ++i) {
     const std::int64_t end = first_row_[i] + static_cast<std::int64_t>(items_[i].tokens.size());
-    for (std::int64_t row = end - output_tokens(items_[i]); row < end; ++row)
+    for (std::int64_t row = end - output_tokens(items_[i], taps); row < end; ++row)
       tokens_.push_back(all.tokens_[static_cast<std::size_t>(row)]);
   }
 }

@@ -32,6 +32,10 @@ struct Item {
   // Tokens that stand for media, rising, `first` counted in `tokens`; one of media_rows for each.
   std::span<const kv::Media> media{};
   std::span<const MediaRows> media_rows{};
+  // nullptr, or [tap_tokens, taps, width]: what DSpark reads of the item's last `tap_tokens`
+  // tokens, the mean of their streams at its target layers, rising.
+  float* taps = nullptr;
+  std::int64_t tap_tokens = 0;
 };
 
 struct Token {
@@ -59,12 +63,15 @@ class Batch {
     return t.position - (t.row - first_row_[static_cast<std::size_t>(t.item)]);
   }
 
+  // Of a token whose item has taps for it, which of them; else -1.
+  std::int64_t tap_of(const Token& t) const;
+
   // For Forward, between runs.  Room for max_tokens was made at construction.  `width`: floats of
   // an embedding.
   void set(std::span<const Item> items, std::int64_t width);
-  // Those tokens of `all` that have outputs: nobody reads the streams of the others after the
-  // last layer.
-  void set_outputs_of(const Batch& all);
+  // Those tokens of `all` that have outputs, taps among them where `taps` says so: nobody reads the
+  // streams of the others after the last layer.
+  void set_outputs_of(const Batch& all, bool taps);
 
  private:
   std::span<const Item> items_;
@@ -73,7 +80,7 @@ class Batch {
 };
 
 // How many of an item's last tokens have outputs, and how many of these logits.
-std::int64_t output_tokens(const Item& item);
+std::int64_t output_tokens(const Item& item, bool taps);
 std::int64_t logits_tokens(const Item& item);
 
 }  // namespace v4i::forward

@@ -48,6 +48,13 @@ struct LogitsRow {
   float* logits = nullptr;  // host memory, [vocab]
 };
 
+// What DSpark says of a block: a guess for each position behind its first token.
+struct Guesses {
+  std::int32_t* ids = nullptr;  // [block]
+  float* confidence = nullptr;  // [block]: logit of the chance that it is right if those before are
+  float* logits = nullptr;      // [block, vocab], or null
+};
+
 class Executor {
  public:
   virtual ~Executor() = default;
@@ -65,6 +72,16 @@ class Executor {
   // Of the MTP block (spec 3.1): from `hidden`, host memory [n, hc_mult, width], and the tokens
   // that follow.
   virtual void begin_draft(const Batch& batch, const float* hidden) = 0;
+  // DSpark (spec 3.2; V4.1's 5).  Executors that have it compute Item::taps; others refuse these
+  // calls and items with taps (kUnsupported).
+  virtual bool has_dspark() const noexcept { return false; }
+  // The KV rows of all stages for the batch's tokens, from `taps`, host memory [n, taps, width].
+  virtual void feed_dspark(const Batch& batch, const float* taps) = 0;
+  // The streams of a block: its first token and noise.  In the layers that follow each token sees
+  // all of the block and the window before it; its KV rows are not kept.
+  virtual void begin_dspark(const Batch& batch) = 0;
+  // The guesses behind the block's first token, greedy, each from the one before it.
+  virtual void guess_dspark(const Guesses& out) = 0;
   // Makes the KV rows of `in`, and computes the tokens of `out`: `in` itself, or in the last layer
   // those that have outputs, maybe none.  Later calls count tokens in `out`.  While the lease lives
   // no block of the cache leaves memory: keep it until the layer has read its rows, no longer.

@@ -53,6 +53,12 @@ void check_media(const Item& item) {
   }
 }
 
+bool has_taps_after_last(const model::Model& m) {
+  const std::vector<int>& taps = m.config().dspark_target_layers;
+  return m.plan().draft.mhc == model::MhcKind::kSameSite &&
+         std::find(taps.begin(), taps.end(), m.config().layers - 1) != taps.end();
+}
+
 Lookups with_experts(const std::shared_ptr<const model::Model>& model, Lookups lookups) {
   if (lookups.experts == nullptr) lookups.experts = experts::mapped_experts(model);
   return lookups;
@@ -64,6 +70,7 @@ Forward::Forward(std::shared_ptr<const model::Model> model, Backend& backend,
                  const Options& options, Lookups lookups)
     : model_(std::move(model)),
       options_(options),
+      taps_after_last_(has_taps_after_last(*model_)),
       layout_(make_layout(model_->config(), model_->plan(), options)),
       draft_layout_(make_draft_layout(model_->config(), model_->plan(), options)),
       executor_(backend.open(model_, with_experts(model_, std::move(lookups)), options)),
@@ -73,6 +80,8 @@ Forward::Forward(std::shared_ptr<const model::Model> model, Backend& backend,
   const auto n = static_cast<std::size_t>(options.max_tokens);
   states_.reserve(n);
   rows_.reserve(n);
+  block_.assign(static_cast<std::size_t>(model_->config().dspark_block_size),
+                model_->config().dspark_noise_token);
 }
 
 Forward::~Forward() = default;
@@ -87,6 +96,8 @@ void Forward::set_batch(std::span<const Item> items) {
   for (const Item& i : items) {
     total += i.tokens.size();
     check_media(i);
+    V4I_CHECK(i.taps == nullptr || (i.tap_tokens > 0 && i.tap_tokens <= std::ssize(i.tokens)));
+    if (i.taps != nullptr) check_dspark();
   }
   check_rows_only(*model_, items);
   V4I_CHECK(total > 0 && total <= static_cast<std::size_t>(options_.max_tokens));
@@ -122,7 +133,7 @@ void Forward::run(std::span<const Item> items, const CancelFlag* cancel, Profile
   set_batch(items);
   in_chunk(items, [&] {
     executor_->begin(all_, {}, profile);
-    outputs_.set_outputs_of(all_);
+    outputs_.set_outputs_of(all_, taps_after_last_);
     const auto last = items[0].rows_only ? model_->plan().outputs_from
                                          : static_cast<int>(model_->config().layers) - 1;
     for (int l = 0; l <= last; ++l) layer({l, false}, l == last ? outputs_ : all_, cancel);
@@ -137,7 +148,7 @@ void Forward::emit(const CancelFlag* cancel) {
   std::int64_t first = 0;
   rows_.clear();
   for (const Item& item : all_.items()) {
-    const std::int64_t n = output_tokens(item), wanted = logits_tokens(item);
+    const std::int64_t n = output_tokens(item, taps_after_last_), wanted = logits_tokens(item);
     if (item.hidden != nullptr) executor_->streams(first, n, item.hidden, nullptr);
     for (std::int64_t t = 0; t < wanted; ++t)
       rows_.push_back({first + n - wanted + t, item.logits + t * model_->config().vocab});
@@ -196,6 +207,49 @@ void Forward::run_mtp(kv::State& state, std::span<const std::int32_t> next_token
     head(true, cancel);
     executor_->finish();
   });
+}
+
+// ---- DSpark
+
+bool Forward::has_dspark() const { return model_->has_dspark() && executor_->has_dspark(); }
+
+void Forward::check_dspark() const {
+  if (!model_->has_dspark())
+    fail(Code::kUnsupported, "{}: the checkpoint has no DSpark stages", model_->path());
+  if (!executor_->has_dspark())
+    fail(Code::kUnsupported, "{}: DSpark drafts are there on backend \"cpu\" only; this is {}",
+         model_->path(), executor_->identity());
+}
+
+void Forward::feed_dspark(kv::State& state, std::span<const std::int32_t> tokens, const float* taps,
+                          const CancelFlag* cancel) {
+  check_dspark();
+  const Item item{&state, tokens};
+  set_batch({&item, 1});
+  in_chunk({&item, 1}, [&] {
+    throw_if_cancelled(cancel);
+    executor_->feed_dspark(all_, taps);
+    executor_->finish();
+  });
+}
+
+// The state has begun no chunk: the block's rows are nowhere but in the executor.
+void Forward::run_dspark(kv::State& state, std::int32_t token, const Guesses& out,
+                         const CancelFlag* cancel) {
+  check_dspark();
+  block_[0] = token;
+  const Item item{&state, block_};
+  set_batch({&item, 1});
+  try {
+    executor_->begin_dspark(all_);
+    for (int s = 0; s < model_->plan().draft_stages; ++s) layer({s, true}, all_, cancel);
+    throw_if_cancelled(cancel);
+    executor_->guess_dspark(out);
+    executor_->finish();
+  } catch (...) {
+    executor_->abandon();
+    throw;
+  }
 }
 
 }  // namespace v4i::forward

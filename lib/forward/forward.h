@@ -59,6 +59,17 @@ class Forward {
   void run_mtp(kv::State& state, std::span<const std::int32_t> next_tokens, const float* hidden,
                float* logits, const CancelFlag* cancel);
 
+  // DSpark (spec 3.2; V4.1's 5).  False: the model or the backend has none.
+  bool has_dspark() const;
+  // Shows the stages n tokens at positions state.length()...: `taps` [n, taps, width] as
+  // Item::taps gives them.  `state` is a state of draft_layout(); it is advanced.
+  void feed_dspark(kv::State& state, std::span<const std::int32_t> tokens, const float* taps,
+                   const CancelFlag* cancel);
+  // Guesses what follows `token`, which is at position state.length(); the state stays as it is.
+  // Needs max_tokens of a block; kContextFull where the block would reach over the last position.
+  void run_dspark(kv::State& state, std::int32_t token, const Guesses& out,
+                  const CancelFlag* cancel);
+
   // Layers [first, last) with forced inputs, for tests: before each layer, and once behind the
   // last, `visit` sees what the layer before has left, streams [n, hc_mult, width] and with lagged
   // mHC pre [n, hc_mult] (else empty), and may change it.  The first finds zeros.  Tokens are at
@@ -69,6 +80,7 @@ class Forward {
 
  private:
   void set_batch(std::span<const Item> items);
+  void check_dspark() const;
   void layer(Layer which, const Batch& out, const CancelFlag* cancel);
   void emit(const CancelFlag* cancel);
   void head(bool draft, const CancelFlag* cancel);
@@ -77,11 +89,14 @@ class Forward {
 
   std::shared_ptr<const model::Model> model_;
   Options options_;
+  // Taps are of the last layer's output, so their tokens have outputs.
+  const bool taps_after_last_;
   kv::Layout layout_, draft_layout_;
   std::unique_ptr<Executor> executor_;
   Batch all_, outputs_;
   std::vector<kv::State*> states_;
   std::vector<LogitsRow> rows_;
+  std::vector<std::int32_t> block_;  // of DSpark: a token, then noise
 };
 
 }  // namespace v4i::forward

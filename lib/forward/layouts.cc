@@ -67,7 +67,7 @@ kv::Layout make_layout(const model::Config& c, const model::Plan& plan, const Op
 kv::Layout make_draft_layout(const model::Config& c, const model::Plan& plan,
                              const Options& options) {
   kv::Layout layout = base_layout(c, {&plan.draft, 1}, options);
-  layout.layers.emplace_back();
+  layout.layers.resize(static_cast<std::size_t>(std::max(plan.draft_stages, 1)));
   layout.finish();
   return layout;
 }

@@ -15,7 +15,7 @@ int row_reads(const model::Config& config);
 
 kv::Layout make_layout(const model::Config& config, const model::Plan& plan,
                        const Options& options);
-// One window layer.
+// A window layer for each draft stage.
 kv::Layout make_draft_layout(const model::Config& config, const model::Plan& plan,
                              const Options& options);
 

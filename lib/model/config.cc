@@ -194,6 +194,12 @@ void read_dspark(const ConfigReader& r, Config& c, const std::string& name) {
   if (c.dspark_target_layers.size() > static_cast<std::size_t>(c.layers))
     fail(Code::kFormat, "{}: dspark_target_layer_ids has {} entries, expected at most {}", name,
          c.dspark_target_layers.size(), c.layers);
+  std::vector<int> sorted = c.dspark_target_layers;
+  std::sort(sorted.begin(), sorted.end());
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  if (twice != sorted.end())
+    fail(Code::kFormat, "{}: dspark_target_layer_ids has layer {} twice, expected different layers",
+         name, *twice);
   if (c.dspark_block_size > 0 && (c.dspark_markov_rank == 0 || c.dspark_target_layers.empty()))
     fail(Code::kFormat,
          "{}: dspark_block_size is {}, so dspark_markov_rank and dspark_target_layer_ids must be "

@@ -122,6 +122,22 @@ void Model::touch_mtp(ThreadPool& pool) const {
   list.scan(*checkpoint_, &pool);
 }
 
+void Model::touch_dspark(ThreadPool& pool) const {
+  const Dspark& d = weights_.dspark;
+  for (const Block& b : d.stages) {
+    ScanList list(checked_);
+    list.add(b);
+    list.scan(*checkpoint_, &pool);
+    std::vector<std::int32_t> experts(b.ffn.experts.size());
+    std::iota(experts.begin(), experts.end(), 0);
+    touch_block_experts(b, experts.data(), static_cast<int>(experts.size()), pool);
+  }
+  ScanList list(checked_);
+  for (const Weight* w : {&d.main_proj, &d.markov_w1, &d.markov_w2, &d.confidence}) list.add(*w);
+  list.add(d.head);
+  list.scan(*checkpoint_, &pool);
+}
+
 void Model::touch_all(ThreadPool& pool, const std::function<void(int)>& before_layer) const {
   std::vector<std::int32_t> experts(static_cast<std::size_t>(config_.experts));
   std::iota(experts.begin(), experts.end(), 0);
@@ -135,6 +151,7 @@ void Model::touch_all(ThreadPool& pool, const std::function<void(int)>& before_l
   if (before_layer) before_layer(layers);
   touch_head(pool);
   for (std::int32_t t = 0; t < config_.vocab; ++t) touch_embedding(&t, 1);
+  if (has_dspark()) touch_dspark(pool);
   if (weights_.mtp.empty()) return;
   touch_mtp(pool);
   touch_mtp_experts(experts.data(), count, pool);

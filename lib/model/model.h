@@ -32,12 +32,19 @@ class Model {
   const Plan& plan() const { return plan_; }
   const Weights& weights() const { return weights_; }
   const loader::Checkpoint& checkpoint() const { return *checkpoint_; }
-  // Layer `layer` of the model, and behind these its draft stages (MTP).
+  // Layer `layer` of the model, and behind these its draft stages (MTP's block, or DSpark's).
   const Block& block(int layer) const {
     const auto l = static_cast<std::size_t>(layer);
     const std::size_t own = weights_.layers.size();
-    return l < own ? weights_.layers[l] : weights_.mtp[l - own].block;
+    if (l < own) return weights_.layers[l];
+    return has_dspark() ? weights_.dspark.stages[l - own] : weights_.mtp[l - own].block;
   }
+  int blocks() const {
+    return static_cast<int>(weights_.layers.size() + weights_.mtp.size() +
+                            weights_.dspark.stages.size());
+  }
+  bool has_dspark() const { return !weights_.dspark.stages.empty(); }
+  bool has_drafts() const { return has_dspark() || !weights_.mtp.empty(); }
 
   // Names this checkpoint: SHA-256 of the config's numbers, the tensor directory
   // (names, dtypes, shapes) and the bytes of the small tensors.  Keys KV blocks
@@ -67,6 +74,7 @@ class Model {
   void touch_layer(int layer, ThreadPool& pool) const;  // all but the routed experts
   void touch_head(ThreadPool& pool) const;              // head, hc_head
   void touch_mtp(ThreadPool& pool) const;               // the MTP block but its experts
+  void touch_dspark(ThreadPool& pool) const;            // DSpark's stages with their experts
   // Every byte the forward pass may read.  `before_layer` is called with the number
   // of layers that are done, and at the end; it may throw.
   void touch_all(ThreadPool& pool, const std::function<void(int)>& before_layer = {}) const;

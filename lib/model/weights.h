@@ -97,7 +97,7 @@ struct Mtp {  // preview checkpoints, spec 3.1
   HyperHead head;
 };
 
-struct Dspark {  // 0731, spec 3.2, and V4.1; bound and kept, drafting comes later
+struct Dspark {  // 0731, spec 3.2, and V4.1
   std::vector<Block> stages;
   Weight main_proj;             // [D, taps * D]
   Vector main_norm, norm;       // [D]

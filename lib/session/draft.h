@@ -1,21 +1,26 @@
-// Draft: guesses the token behind the next one with the model's MTP block (spec 3.1), so that one
-// run of the model computes two tokens.
+// Draft: guesses the tokens behind the next one, so that one run of the model computes several: one
+// with an MTP block (spec 3.1), up to the block size with DSpark's stages (spec 3.2; V4.1's 5).
 //
 // A guess only decides what is computed together.  Session draws every token from the model's own
 // logits and takes back what was computed for a wrong guess, so a text never depends on drafts.
 //
-// The block sees a window of its own.  It begins empty wherever drafting begins, counts positions
-// from there (its RoPE is relative), and guesses better as its window fills.
+// A draft sees a window of its own: MTP's block of streams and tokens, DSpark's stages of taps of
+// the model's streams.  The window begins empty wherever drafting begins, counts positions from
+// there (RoPE is relative), and guesses get better as it fills.  DSpark's is filled from the last
+// tokens of a prompt where prefill() or step() allow drafts.  Tokens that were computed otherwise
+// (step_many, eval) leave a gap, behind which it begins again.
 //
-// One thread at a time; guess() under the engine's compute lock.
+// One thread at a time; guess() and feed() under the engine's compute lock.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <optional>
 #include <span>
 
 #include "lib/base/budget.h"
 #include "lib/base/cancel.h"
+#include "lib/forward/batch.h"
+#include "lib/forward/layouts.h"
 #include "lib/kv/state.h"
 #include "lib/session/context.h"
 #include "lib/session/pays.h"
@@ -24,32 +29,58 @@ namespace v4i::session {
 
 class Draft {
  public:
-  static constexpr int kMost = 2;  // tokens of a run: the pending one and a guess
+  static constexpr std::size_t kMost =
+      forward::kRollback;  // tokens of a run: what can be taken back
 
-  static bool possible(const Context& context) { return !context.model().weights().mtp.empty(); }
+  // Tokens of a run, the pending one among them; 1: the model, its backend or the size of its
+  // batches allow no drafts.
+  static std::int64_t most(Context& context);
   explicit Draft(Context& context);  // Error(kNoMemory)
 
-  // Where a run of at most kMost tokens leaves their streams and logits.
-  float* hidden() { return hidden_.data(); }
+  // ---- a run of the model.  Of `n` tokens of a prompt with `left` behind them, how many of the
+  // last ones it wants to see.
+  std::int64_t wants(std::int64_t n, std::int64_t left) const;
+  // False: feed() first, or it forgets what it has not been fed.
+  bool has_room(std::int64_t n) const { return !dspark_ || rows_ + n <= capacity_; }
+  // Asks for what it wants to see of the item's last `n` tokens, which are at `first`... in the
+  // session.
+  void ask(std::int64_t first, std::int64_t n, forward::Item* item);
+  // The run was made, and of these tokens the first `n` stay.
+  void computed(std::int64_t n);
+  // The session has gone back.
+  void cut(std::int64_t position);
+  // Where a run of at most most() tokens leaves its logits.
   float* logits() { return logits_.data(); }
   std::span<const float> logits(std::size_t token) const {
     return {logits_.data() + token * vocab_, vocab_};
   }
-  // That run has computed tokens [end - count, end) of the session, and they stay.
-  void computed(std::int64_t end, std::int64_t count);
 
-  // The token behind tokens[position], or none where the last run did not end at `position`.
-  std::optional<std::int32_t> guess(std::span<const std::int32_t> tokens, std::int64_t position,
-                                    const CancelFlag* cancel);
+  // Tokens that may follow tokens[position], at most `most`: as many as pay.  None where it has not
+  // seen what is before.
+  std::span<const std::int32_t> guess(std::span<const std::int32_t> tokens, std::int64_t position,
+                                      std::size_t most, const CancelFlag* cancel);
+  void feed(std::span<const std::int32_t> tokens, const CancelFlag* cancel);
+  // Guess number `at` of the last ones was right, or not.
+  void judged(std::size_t at, bool right) { pays_.judged(at, chances_[at], right); }
   Pays& pays() { return pays_; }
 
  private:
+  static constexpr std::size_t kBlock = 64;  // of a config, at most
+  float* row(std::int64_t i) { return seen_.data() + static_cast<std::size_t>(i) * width_; }
+  std::size_t guess_mtp(std::span<const std::int32_t> tokens, const CancelFlag* cancel);
+  std::size_t guess_dspark(std::int32_t token, const CancelFlag* cancel);
+
   Context& context_;
-  const std::size_t vocab_;
-  kv::State state_;  // of the block
-  Buffer<float> hidden_, logits_, guesses_;
-  std::int64_t end_ = -1, count_ = 0;  // of the last run
-  std::int64_t fed_ = -1;              // the block has seen the session's tokens up to here
+  const bool dspark_;
+  const std::size_t vocab_, width_;  // floats of what it sees of a token
+  const std::int64_t capacity_;      // tokens that it has seen and was not fed
+  kv::State state_;                  // of the block or the stages
+  Buffer<float> seen_, logits_, guesses_;
+  std::int64_t end_ = -1;  // of the session's tokens, those before it were seen
+  std::int64_t rows_ = 0;  // of `seen_`: the last of them, not yet fed
+  bool gap_ = true;        // between what was fed and these
+  std::array<std::int32_t, kBlock> ids_{};
+  std::array<float, kBlock> chances_{};
   Pays pays_;
 };
 

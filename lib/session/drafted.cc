@@ -1,4 +1,4 @@
-// Steps that compute a guess beside the pending token; see draft.h.
+// Steps that compute guesses beside the pending token; see draft.h.
 #include <algorithm>
 #include <array>
 
@@ -8,11 +8,18 @@
 
 namespace v4i::session {
 
+namespace {
+
+std::uint64_t ns_since(std::chrono::steady_clock::time_point start) {
+  return static_cast<std::uint64_t>((std::chrono::steady_clock::now() - start).count());
+}
+
+}  // namespace
+
 bool Session::make_draft(std::int64_t most) {
-  if (most < Draft::kMost || size() + Draft::kMost > options_.context_size) return false;
-  if (context_->forward().options().max_tokens < Draft::kMost) return false;
+  if (most < 2) return false;
   if (draft_ != nullptr) return true;
-  if (!Draft::possible(*context_)) return false;
+  if (Draft::most(*context_) < 2) return false;
   try {
     draft_ = std::make_unique<Draft>(*context_);
   } catch (const Error& e) {
@@ -21,14 +28,36 @@ bool Session::make_draft(std::int64_t most) {
   return draft_ != nullptr;
 }
 
-std::optional<std::int32_t> Session::guess(const CancelFlag* cancel) try {
+// What a draft has no memory for it does without.
+template <class Body>
+void Session::draft_turn(const CancelFlag* cancel, Body&& body) try {
   Session* const self = this;
   const Turn turn(context_->engine().compute_lock(), cancel);
   const Looking looking({&self, 1});
-  return draft_->guess(tokens_, position(), cancel);
+  body();
 } catch (const Error& e) {
   if (e.code() != Code::kNoMemory) throw;
-  return std::nullopt;
+}
+
+void Session::show_draft(std::int64_t first, std::int64_t n, forward::Item* item,
+                         const CancelFlag* cancel) {
+  if (!draft_->has_room(n)) draft_turn(cancel, [&] { draft_->feed(tokens_, cancel); });
+  draft_->ask(first, n, item);
+}
+
+// At most as many as may be drawn, and as snapshots allow to compute at once.
+std::span<const std::int32_t> Session::guess(std::int64_t most, const CancelFlag* cancel) {
+  const std::int64_t room =
+      std::min({most, Draft::most(*context_), options_.context_size - size()});
+  const std::int64_t n = room < 2 ? 1 : state_.chunk_length(room, kv::State::kNoEnd);
+  std::span<const std::int32_t> found;
+  if (!draft_->pays().choose() || n < 2) return found;
+  const auto start = Clock::now();
+  draft_turn(cancel, [&] {
+    found = draft_->guess(tokens_, position(), static_cast<std::size_t>(n - 1), cancel);
+  });
+  if (!found.empty()) draft_->pays().drafted(ns_since(start));
+  return found;
 }
 
 void Session::keep_logits(std::span<const float> logits) {
@@ -36,60 +65,75 @@ void Session::keep_logits(std::span<const float> logits) {
   logits_at_ = position();
 }
 
-Step Session::step_drafted(const RunOptions& options, const OnToken& on_token) {
+// The pending token and the guesses behind it, which may be wrong.
+void Session::run_drafted(std::span<const std::int32_t> guessed, const RunOptions& options) {
   const auto start = Clock::now();
-  const std::int64_t before = position();
-  const bool wanted = draft_->pays().choose() &&
-                      state_.chunk_length(Draft::kMost, kv::State::kNoEnd) == Draft::kMost;
-  const std::optional<std::int32_t> guessed = wanted ? guess(options.cancel) : std::nullopt;
-  const std::array<std::int32_t, Draft::kMost> ids{tokens_.back(), guessed.value_or(0)};
+  std::array<std::int32_t, Draft::kMost> ids{tokens_.back()};
+  std::copy(guessed.begin(), guessed.end(), ids.begin() + 1);
   forward::Item it;
   it.state = &state_;
-  it.tokens = std::span(ids).first(guessed ? Draft::kMost : 1);
+  it.tokens = std::span(ids).first(1 + guessed.size());
   it.logits = draft_->logits();
   it.all_logits = true;
-  it.hidden = draft_->hidden();
+  show_draft(position(), std::ssize(it.tokens), &it, options.cancel);
   Session* const self = this;
   run({&self, 1}, {&it, 1}, options.cancel, options_.profile ? &profile_ : nullptr);
+  draft_->pays().ran(guessed.size(), ns_since(start));
+  ahead_ = std::ssize(guessed);
+}
 
-  // Takes back what the session has not drawn: of what was computed its last token stays pending.
-  const auto take_back = [&] {
-    ahead_ = 0;
-    if (position() >= size()) state_.rewind(state_.rewind_target(size() - 1));
-  };
-  ahead_ = guessed ? 1 : 0;
+// Of what was computed, the last drawn token stays pending.
+void Session::take_back() {
+  ahead_ = 0;
+  if (position() >= size()) state_.rewind(state_.rewind_target(size() - 1));
+}
+
+// Draws from the model's logits for as long as the guesses are what it draws.
+Step Session::draw_drafted(std::span<const std::int32_t> guessed, const OnToken& on_token) {
   Step out;
-  bool accepted = false;
-  try {
-    out = draw(draft_->logits(0));
-    keep_logits(draft_->logits(0));
-    const bool enough = on_token && on_token(out);
-    accepted = guessed == out.token && out.finish == Finish::kNone && !enough;
-    if (accepted) {
-      ahead_ = 0;
-      drafted_text_ = out.text;
-      out = draw(draft_->logits(1));
-      keep_logits(draft_->logits(1));
-      if (on_token) on_token(out);
-      drafted_text_ += out.text;
-      out.text = drafted_text_;
-    } else {
-      take_back();
+  for (std::size_t i = 0;; ++i) {
+    try {
+      out = draw(draft_->logits(i));
+    } catch (const Error&) {  // of a later token: the next step says it
+      if (i == 0) throw;
+      break;
     }
+    keep_logits(draft_->logits(i));
+    if (i > 0 || !guessed.empty()) drafted_text_.append(out.text);
+    const bool enough = on_token && on_token(out);
+    if (i == guessed.size() || out.finish != Finish::kNone || enough) break;
+    const bool right = guessed[i] == out.token;
+    draft_->judged(i, right);
+    if (!right) break;
+    --ahead_;
+  }
+  return out;
+}
+
+Step Session::step_drafted(const RunOptions& options, std::int64_t most, const OnToken& on_token) {
+  const auto start = Clock::now();
+  const std::int64_t before = position();
+  const std::span<const std::int32_t> guessed = guess(most, options.cancel);
+  run_drafted(guessed, options);
+  Step out;
+  drafted_text_.clear();
+  try {
+    out = draw_drafted(guessed, on_token);
   } catch (...) {
     take_back();
     throw;
   }
+  take_back();
   const std::int64_t tokens = position() - before;
   out.tokens = std::span(tokens_).last(static_cast<std::size_t>(tokens));
-  out.drafted = guessed ? 1 : 0;
-  out.accepted = accepted ? 1 : 0;
+  if (!guessed.empty()) out.text = drafted_text_;
+  out.drafted = static_cast<std::uint32_t>(guessed.size());
+  out.accepted = static_cast<std::uint32_t>(tokens - 1);
   metrics_.drafted += out.drafted;
   metrics_.accepted += out.accepted;
-  draft_->computed(position(), tokens);
+  draft_->computed(tokens);
   computed(tokens, true, true, start);
-  const auto ns = static_cast<std::uint64_t>((Clock::now() - start).count());
-  draft_->pays().took(guessed.has_value(), ns, static_cast<int>(tokens));
+  draft_->pays().took(!guessed.empty(), ns_since(start), static_cast<int>(tokens));
   return out;
 }
 

@@ -182,9 +182,13 @@ void Session::compute(std::int64_t n, float* logits, bool all_logits, bool decod
                       const RunOptions& options) {
   const auto start = Clock::now();
   encode_images(n, options.cancel);
-  const forward::Item it = item(n, logits, all_logits);
+  forward::Item it = item(n, logits, all_logits);
+  const bool drafts = draft_ != nullptr && options.max_tokens > 1;
+  const std::int64_t seen = drafts ? draft_->wants(n, pending() - n) : 0;
+  if (seen > 0) show_draft(position() + n - seen, seen, &it, options.cancel);
   Session* const self = this;
   run({&self, 1}, {&it, 1}, options.cancel, options_.profile ? &profile_ : nullptr);
+  if (seen > 0) draft_->computed(seen);
   computed(n, logits == logits_.data(), decode, start);
 }
 
@@ -201,6 +205,7 @@ void Session::compute_rows(std::int64_t most, const RunOptions& options) {
 
 void Session::compute_pending(bool decode, const RunOptions& options) {
   const std::int64_t chunk = chunk_size(options);
+  make_draft(options.max_tokens);
   take_up(options.cancel);
   const std::int64_t total = pending();
   while (pending() > 0) {
@@ -245,7 +250,7 @@ Step Session::step_some(const RunOptions& options, std::int64_t most, const OnTo
   check_can_step();
   open_turn();
   const bool decode = pending() == 1;
-  if (decode && make_draft(most)) return step_drafted(options, on_token);
+  if (decode && make_draft(most)) return step_drafted(options, most, on_token);
   compute_pending(decode, options);
   const auto start = Clock::now();
   const Step s = sample_next();

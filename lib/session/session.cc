@@ -123,6 +123,7 @@ void Session::cut(std::int64_t tokens, std::int64_t computed) {
   if (options_.replay && computed < std::min(position(), state_.late_start()))
     computed = std::max<std::int64_t>(0, computed - window());
   if (position() > computed) state_.rewind(state_.rewind_target(computed));
+  if (draft_ != nullptr) draft_->cut(position());
   if (tokens == size()) return;
   tokens_.resize(static_cast<std::size_t>(tokens));
   cut_images(tokens);

@@ -61,8 +61,9 @@ struct RunOptions {
   Progress progress;
   int chunk_tokens = 0;  // 0, or above it, = the context's batch size
   // Of a step(), and of what generate() computes together: 2 and more allow drafts (draft.h), which
-  // need memory of the Budget and a model with an MTP block; without either there are none.  Not of
-  // step_many().
+  // need memory of the Budget and a model with an MTP block (then 2) or DSpark's stages (up to its
+  // block size and 1); without either there are none.  Not of step_many().  In a prefill() it lets
+  // DSpark see the end of the prompt.
   int max_tokens = 1;
 };
 
@@ -241,8 +242,15 @@ class Session {
   Step draw(std::span<const float> logits);  // the next token
   // ---- drafted.cc
   bool make_draft(std::int64_t most);  // false: there can be none
-  Step step_drafted(const RunOptions& options, const OnToken& on_token);
-  std::optional<std::int32_t> guess(const CancelFlag* cancel);
+  template <class Body>
+  void draft_turn(const CancelFlag* cancel, Body&& body);
+  void show_draft(std::int64_t first, std::int64_t n, forward::Item* item,
+                  const CancelFlag* cancel);
+  Step step_drafted(const RunOptions& options, std::int64_t most, const OnToken& on_token);
+  std::span<const std::int32_t> guess(std::int64_t most, const CancelFlag* cancel);
+  void run_drafted(std::span<const std::int32_t> guessed, const RunOptions& options);
+  Step draw_drafted(std::span<const std::int32_t> guessed, const OnToken& on_token);
+  void take_back();
   void keep_logits(std::span<const float> logits);  // as those of position()
 
   std::shared_ptr<Context> context_;
@@ -263,8 +271,8 @@ class Session {
   Lookups before_;  // looked_up() when its run began
   forward::Profile profile_;
   std::unique_ptr<Draft> draft_;  // from the first step that may have drafts
-  std::string drafted_text_;      // of two tokens
-  std::int64_t ahead_ = 0;        // of state_: a guess that is not yet known to be right
+  std::string drafted_text_;      // of a step
+  std::int64_t ahead_ = 0;        // of state_: guesses that are not yet known to be right
   bool awaiting_first_ = true;    // no token sampled since the last append
   std::optional<Clock::time_point> turn_start_;
   // The text of sampled tokens since the last appended one: a character may span

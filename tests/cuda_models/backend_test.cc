@@ -79,6 +79,23 @@ Split split_context(const Open& o) {
 
 }  // namespace
 
+TEST_CASE("a model with DSpark stages runs without drafts, which are refused by name", "[cuda]") {
+  const auto context = open(cuda_engine(), {.path = v4i::test::make_tiny(0, 64, true)});
+  forward::Forward& f = context->forward();
+  CHECK_FALSE(f.has_dspark());
+  kv::State draft(std::make_shared<const kv::Layout>(f.draft_layout()), context->cache(), {});
+  const Ids ids = make_ids(3);
+  const std::vector<float> taps(3 * 3 * 256);
+  CHECK(has(error_of([&] { f.feed_dspark(draft, ids, taps.data(), nullptr); }),
+            "DSpark drafts are there on backend \"cpu\" only"));
+  const auto s = make_session(context);
+  s->append(ids);
+  session::RunOptions run;
+  run.max_tokens = 16;
+  for (int i = 0; i < 4; ++i) CHECK(s->step(run).tokens.size() == 1);
+  CHECK(s->metrics().drafted == 0);
+}
+
 TEST_CASE("experts on the device and on the CPU give the oracle's exact logits") {
   const Faults faults;
   const v4i::test::Golden golden(0);

@@ -22,6 +22,14 @@ TEST_CASE("V4.1 keeps 890 bytes a token, in the tables of four layers", "[forwar
   CHECK(layout.layers[20].partial_width == 0);  // ratio 1: a row is one token
 }
 
+TEST_CASE("a draft state has a window for each stage", "[forward]") {
+  const model::Config c = model::parse_config(test::v41_config(), "config.json");
+  const kv::Layout layout = forward::make_draft_layout(c, model::make_plan(c), {});
+  CHECK(layout.layers.size() == 3);
+  CHECK(layout.fixed_bytes == 3 * (128 + forward::kRollback) * 528);
+  CHECK(layout.bytes_per_token() == 0);
+}
+
 TEST_CASE("a layer reads the rows of the layer that owns them", "[forward]") {
   model::Config c = model::parse_config(test::v41_config(), "config.json");
   forward::Options options;

@@ -117,13 +117,18 @@ Golden::Golden(int seed) : Golden(make_tiny(seed), "forward_goldens.py {} {} all
 
 Golden Golden::pro(int seed) { return {make_tiny_pro(seed), "forward_goldens.py {} {} exact"}; }
 
+Golden Golden::dspark(int seed, bool v41) {
+  return {v41 ? make_tiny_v41(seed) : make_tiny(seed, 64, true), "dspark_goldens.py {} {}",
+          "golden-dspark"};
+}
+
 Golden Golden::v41(int seed, bool engram) {
   return {make_tiny_v41(seed, 300, engram), "v41_goldens.py {} {}"};
 }
 
 // `command`: a script of tests/oracle and its arguments, with places for model and result.
-Golden::Golden(std::string model, const std::string& command)
-    : model_(std::move(model)), folder_(model_ + "/golden") {
+Golden::Golden(std::string model, const std::string& command, const std::string& folder)
+    : model_(std::move(model)), folder_(model_ + "/" + folder) {
   if (file_exists(folder_ + "/done")) return;
   const std::string call =
       fmt::format("'{}' {}/tests/oracle/", python(), source_dir()) +

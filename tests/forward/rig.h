@@ -55,12 +55,14 @@ class Golden {
  public:
   explicit Golden(int seed);                        // of make_tiny(seed, 300)
   static Golden v41(int seed, bool engram = true);  // of make_tiny_v41(seed), v41_goldens.py
+  // Of make_tiny(seed, 64, true) or make_tiny_v41(seed), dspark_goldens.py.
+  static Golden dspark(int seed, bool v41);
   static Golden pro(int seed);  // of make_tiny_pro(seed, 160): exact logits and MTP only
   const std::string& model() const { return model_; }
   std::vector<float> read(const std::string& name) const;
 
  private:
-  Golden(std::string model, const std::string& command);
+  Golden(std::string model, const std::string& command, const std::string& folder = "golden");
   std::string model_, folder_;
 };
 

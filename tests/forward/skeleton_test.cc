@@ -22,6 +22,9 @@ class Scribe final : public forward::Executor {
     note(fmt::format("begin {}", b.n()));
   }
   void begin_draft(const forward::Batch&, const float*) override { note("begin_draft"); }
+  void feed_dspark(const forward::Batch&, const float*) override { note("feed_dspark"); }
+  void begin_dspark(const forward::Batch&) override { note("begin_dspark"); }
+  void guess_dspark(const forward::Guesses&) override { note("guess_dspark"); }
   void layer(forward::Layer l, const forward::Batch& in, const forward::Batch& out,
              kv::Lease) override {
     note(fmt::format("layer {} {} {}", l.index, in.n(), out.n()));

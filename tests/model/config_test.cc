@@ -157,6 +157,7 @@ TEST_CASE("every impossible config is refused with key, found and wanted", "[mod
        "bos_token_id is 129280, expected a whole number from 0 to 129279"},
       {"dspark_block_size", "5", "dspark_markov_rank and dspark_target_layer_ids must be there"},
       {"dspark_target_layer_ids", "[43]", "dspark_target_layer_ids is 43"},
+      {"dspark_target_layer_ids", "[40, 41, 40]", "dspark_target_layer_ids has layer 40 twice"},
       {"model_type", "\"llama\"", "model_type is \"llama\", expected \"deepseek_v4\""},
       {"model_type", "7", "model_type is 7"},
       {"model_type", "\"deepseek_v41\"", "num_hash_layers is 3, only 0 is supported"},

@@ -7,6 +7,7 @@
 
 #include "lib/base/thread_pool.h"
 #include "tests/support/catch.h"
+#include "tests/support/refusal.h"
 #include "tests/support/safetensors_edit.h"
 #include "tests/support/tiny_model.h"
 #include "tests/support/v4_layout.h"
@@ -76,7 +77,23 @@ TEST_CASE("a DSpark checkpoint binds its stages and has no MTP block", "[model]"
   CHECK(m->config().dspark_block_size == 5);
   CHECK(m->config().dspark_noise_token == 511);
   CHECK(m->config().dspark_target_layers == std::vector<int>{1, 2, 3});
+  CHECK(m->blocks() == 4 + 3);
+  CHECK(&m->block(5) == &d.stages[1]);
   touch_everything(*m);
+}
+
+TEST_CASE("a code of a DSpark stage that is no number is refused at first touch", "[model]") {
+  for (const char* name : {"mtp.0.main_proj.weight", "mtp.1.attn.wkv.weight",
+                           "mtp.2.ffn.experts.3.w2.scale", "mtp.2.markov_head.markov_w2.weight",
+                           "mtp.2.confidence_head.proj.weight", "mtp.2.hc_head_fn"}) {
+    const TempDir d;
+    test::copy_model(test::make_tiny(0, 300, true), d.path());
+    StFile file = test::read_safetensors(d.file("model.safetensors"));
+    file.at(name).bytes.replace(0, 4, "\xff\xff\xff\xff");
+    test::write_safetensors(d.file("model.safetensors"), file);
+    const auto m = Model::open(d.path());
+    CHECK_THAT(test::refusal([&] { touch_everything(*m); }), Catch::Contains(name));
+  }
 }
 
 TEST_CASE("prefixed, renamed, sharded and single-file copies are the same model", "[model]") {

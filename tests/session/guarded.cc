@@ -130,6 +130,19 @@ class GuardedExecutor final : public forward::Executor {
     const Arena::Open open(arena_);
     inner_->begin_draft(b, hidden);
   }
+  bool has_dspark() const noexcept override { return inner_->has_dspark(); }
+  void feed_dspark(const forward::Batch& b, const float* taps) override {
+    const Arena::Open open(arena_);
+    inner_->feed_dspark(b, taps);
+  }
+  void begin_dspark(const forward::Batch& b) override {
+    const Arena::Open open(arena_);
+    inner_->begin_dspark(b);
+  }
+  void guess_dspark(const forward::Guesses& out) override {
+    const Arena::Open open(arena_);
+    inner_->guess_dspark(out);
+  }
   void layer(forward::Layer layer, const forward::Batch& in, const forward::Batch& out,
              kv::Lease lease) override {
     const Arena::Open open(arena_);

@@ -76,6 +76,11 @@ std::string make_tiny_v41(int seed, int tokens, bool engram) {
               fmt::format("--seed {} --tokens {}{}", seed, tokens, engram ? "" : " --no-engram"));
 }
 
+std::string make_repeating(bool v41) {
+  const std::string source = v41 ? make_tiny_v41(0) : make_tiny(0, 64, true);
+  return make("make_repeating.py", v41 ? "repeating-v41" : "repeating-v4", "'" + source + "'");
+}
+
 TempDir::TempDir() {
   fs::create_directories(fixtures());
   path_ = fixtures() + "/temp-XXXXXX";

@@ -24,6 +24,10 @@ std::string make_tiny_pro(int seed, int tokens = 160);
 // case_text.json and case_image.json hold `tokens` tokens each, engram_token_map.json the classes.
 std::string make_tiny_v41(int seed, int tokens = 300, bool engram = true);
 
+// make_tiny(0, 64, true) or make_tiny_v41(0), with weights that say which token comes next: behind
+// x >= 2 comes 2 + (x + 35) % 510; its DSpark stages know it too, but for every fifth x.
+std::string make_repeating(bool v41);
+
 // What the environment says, or what was said when the tests were built.  For tests that run where
 // they were not built: V4INFER_TEST_SOURCE_DIR (the repository), V4INFER_TEST_FIXTURES (a folder to
 // write to), V4INFER_TEST_PYTHON, V4INFER_TEST_CUDA_LIBRARY.

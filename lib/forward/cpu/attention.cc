@@ -39,16 +39,6 @@ void make_row(Pass& p, const model::Attention& a, const model::LayerPlan& plan, 
   store_row(p, p.layout().window_row, kv, p.w.rows.data() + t * bytes);
 }
 
-// x -> stored KV rows; keeps x quantised in xq.
-void make_rows(Pass& p, const model::Attention& a, const model::LayerPlan& plan) {
-  const std::int64_t n = p.n();
-  const float* x = quantised(p, p.w.x.data(), n, p.config.width, p.w.xq.data());
-  linear(p, a.wkv, x, p.config.width, n, p.w.kv.data(), p.config.head_dim, true);
-  p.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t) make_row(p, a, plan, t);
-  });
-}
-
 // x -> qr (low-rank query, also the indexer's), queries [H, d].
 void make_queries(Pass& p, const model::Attention& a, const model::LayerPlan& plan) {
   Workspace& w = p.w;
@@ -84,11 +74,13 @@ Visible visible(const Pass& p, const LayerOf& layer, std::int64_t t) {
 
 // Window rows by rising position.
 std::int64_t window_rows(const Pass& p, const LayerOf& layer, std::int64_t t, const void** out) {
-  const std::int64_t position = p.token(t).position;
+  const Token& token = p.token(t);
+  const std::int64_t newest = p.block ? p.batch->start(token) - 1 : token.position;
+  const std::int64_t end = p.block ? newest + 1 + p.n() : newest + 1;
   const bool late = layer.kv >= p.layout().outputs_from;
   const std::int64_t first = late ? p.state(t).late_start() : 0;
   std::int64_t n = 0;
-  for (std::int64_t at = std::max(first, position - p.config.window + 1); at <= position; ++at)
+  for (std::int64_t at = std::max(first, newest - p.config.window + 1); at < end; ++at)
     out[n++] = window_row(p, layer.kv, t, at);
   return n;
 }
@@ -213,12 +205,21 @@ void make_compressed(Pass& p, const LayerOf& layer) {
 
 }  // namespace
 
+void make_rows(Pass& p, const model::Attention& a, const model::LayerPlan& plan) {
+  const std::int64_t n = p.n();
+  const float* x = quantised(p, p.w.x.data(), n, p.config.width, p.w.xq.data());
+  linear(p, a.wkv, x, p.config.width, n, p.w.kv.data(), p.config.head_dim, true);
+  p.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t t = begin; t < end; ++t) make_row(p, a, plan, t);
+  });
+}
+
 void attention(Pass& p, const LayerOf& layer, const Batch& out) {
   const model::Attention& a = layer.block.attn;
   make_rows(p, a, layer.plan);
   p.mark(model::Part::kAttention);
   make_compressed(p, layer);
-  keep_rows(p, layer.kv);
+  if (!p.block) keep_rows(p, layer.kv);
   p.mark(model::Part::kCompressor);
   if (&out != p.batch) keep_outputs(p, out);
   if (p.n() == 0) return;

@@ -35,6 +35,8 @@ struct Cpu {
 // A token's embedding, as float32 [width]: its own, or its id's row of the table, which is not
 // checked here (model::Model::touch_embedding).
 void embed(const model::Model& model, const Token& token, float* x);
+// A row of a table of BF16 or F32, unchecked, as float32.
+void table_row(const Weight& table, std::int64_t row, float* x);
 
 // ---- linear.cc
 // All rows of W x for `n` rows of x, results rounded as the numerics do; where they go is open.

@@ -43,6 +43,7 @@ std::size_t CpuExecutor::width() const {
 
 void CpuExecutor::start(const Batch& batch, Profile* profile) {
   all_ = pass_.batch = &batch;
+  pass_.block = false;
   pass_.profile = profile;
   head_count_ = 0;
   pass_.pool.count_busy(profile != nullptr);
@@ -132,10 +133,13 @@ void CpuExecutor::layer(Layer which, const Batch&, const Batch& out, kv::Lease l
   const int index = which.draft ? own + which.index : which.index;
   const model::LayerPlan& plan =
       which.draft ? model_->plan().draft : model_->plan().layers[static_cast<std::size_t>(index)];
-  const LayerOf layer{model_->block(index), plan, which.index, index};
+  const std::int64_t active =
+      which.draft ? model_->config().draft_experts_active : model_->config().experts_active;
+  const LayerOf layer{model_->block(index), plan, which.index, index, active};
   const model::Block& b = layer.block;
   Workspace& w = workspace_;
   if (plan.engram) engram(pass_, layer);
+  if (!which.draft && pass_.lagged) tap_layer(index);
   hyper_pre(pass_, b.hc_attn, w.x.data());
   pass_.mark(model::Part::kHyper);
   norm(pass_, w.x.data(), b.attn_norm, pass_.n(), w.x.data());
@@ -148,7 +152,29 @@ void CpuExecutor::layer(Layer which, const Batch&, const Batch& out, kv::Lease l
   pass_.mark(model::Part::kNorm);
   moe(pass_, layer);
   hyper_post(pass_, w.out.data());
+  if (!which.draft && !pass_.lagged) tap_layer(index);
   pass_.mark(model::Part::kHyper);
+}
+
+// V4 taps what its target layers leave, V4.1 what they find.
+void CpuExecutor::tap_layer(int layer) {
+  if (!model_->has_dspark()) return;
+  const std::vector<int>& taps = model_->config().dspark_target_layers;
+  if (std::find(taps.begin(), taps.end(), layer) == taps.end()) return;
+  const auto before = std::count_if(taps.begin(), taps.end(), [&](int t) { return t < layer; });
+  tap(pass_, static_cast<std::size_t>(before));
+}
+
+void CpuExecutor::feed_dspark(const Batch& batch, const float* taps) {
+  start(batch, nullptr);
+  feed(pass_, taps);
+}
+
+void CpuExecutor::begin_dspark(const Batch& batch) {
+  start(batch, nullptr);
+  pass_.block = true;
+  embed_tokens();
+  if (pass_.lagged) begin_pre(nullptr);
 }
 
 void CpuExecutor::streams(std::int64_t first, std::int64_t count, float* to, float* pre) {

@@ -23,6 +23,10 @@ class CpuExecutor final : public Executor {
   void begin(const Batch& batch, Streams given, Profile* profile) override;
   void begin_draft(const Batch& batch, const float* hidden) override;
   void layer(Layer layer, const Batch& in, const Batch& out, kv::Lease lease) override;
+  bool has_dspark() const noexcept override { return true; }
+  void feed_dspark(const Batch& batch, const float* taps) override;
+  void begin_dspark(const Batch& batch) override;
+  void guess_dspark(const Guesses& out) override { guess(pass_, out); }
   void streams(std::int64_t first, std::int64_t count, float* to, float* pre) override;
   void head(bool draft, std::span<const LogitsRow> rows) override;
   void finish() override;
@@ -36,6 +40,7 @@ class CpuExecutor final : public Executor {
   void embed_tokens();
   void begin_pre(const float* given);
   void begin_engram();
+  void tap_layer(int layer);
   std::size_t width() const;  // floats of a token's streams
 
   std::shared_ptr<const model::Model> model_;

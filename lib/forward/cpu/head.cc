@@ -8,15 +8,16 @@
 namespace v4i::forward::cpu {
 
 void embed(const model::Model& model, const Token& token, float* x) {
-  const Weight& table = model.weights().embed;
-  const std::int64_t d = model.config().width, id = token.id;
-  if (token.embedding != nullptr) {
-    std::copy_n(token.embedding, d, x);
-    return;
-  }
-  for (std::int64_t c = 0; c < d; ++c) {
+  if (token.embedding != nullptr)
+    std::copy_n(token.embedding, model.config().width, x);
+  else
+    table_row(model.weights().embed, token.id, x);
+}
+
+void table_row(const Weight& table, std::int64_t row, float* x) {
+  for (std::int64_t c = 0; c < table.cols; ++c) {
     const std::byte* at = static_cast<const std::byte*>(table.data) +
-                          (id * d + c) * (table.format == WeightFormat::kF32 ? 4 : 2);
+                          (row * table.cols + c) * (table.format == WeightFormat::kF32 ? 4 : 2);
     if (table.format == WeightFormat::kF32) {
       std::memcpy(&x[c], at, sizeof(float));
     } else {

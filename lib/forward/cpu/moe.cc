@@ -9,7 +9,7 @@ void moe(Pass& p, const LayerOf& layer) {
   Workspace& w = p.w;
   const model::Config& c = p.config;
   const model::Moe& m = layer.block.ffn;
-  const Routed routed = route(p, m, layer.plan);
+  const Routed routed = route(p, layer);
   const Ahead ahead = guess_next(p, layer);
   p.mark(model::Part::kRouter);
   std::fill_n(w.out.data(), p.n() * c.width, 0.0f);

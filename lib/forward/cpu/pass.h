@@ -37,6 +37,7 @@ struct Pass : Cpu {
   std::vector<NewRow> new_rows{};  // of the layer in work
   EngramGates gates{};             // of all runs
   Profile* profile = nullptr;      // or where the time of this run is counted
+  bool block = false;  // DSpark's: each token sees all of them and the window before the first
 
   std::int64_t n() const { return batch->n(); }
   const Token& token(std::int64_t t) const { return batch->tokens()[static_cast<std::size_t>(t)]; }
@@ -53,6 +54,7 @@ struct LayerOf {
   const model::LayerPlan& plan;
   int kv = 0;
   int experts = 0;
+  std::int64_t active = 0;  // experts of a token
 };
 
 // ---- rope.cc (2.1)
@@ -80,6 +82,8 @@ void hyper_head(Pass& p, const model::HyperHead& h, std::int64_t t, float* x);
 // ---- attention.cc (2.4, 2.7), compressor.cc (2.5), csa2.cc (V4.1 3.3), indexer.cc (2.6)
 // After the KV rows of the batch are made, `out` is the batch.
 void attention(Pass& p, const LayerOf& layer, const Batch& out);
+// w.x -> w.rows, the stored window rows of the tokens; keeps x quantised in w.xq.
+void make_rows(Pass& p, const model::Attention& a, const model::LayerPlan& plan);
 void compress(Pass& p, const LayerOf& layer);
 void compress_csa2(Pass& p, const LayerOf& layer);  // of a layer that owns its rows and keys
 // The rows that the tokens of the pass complete, into p.new_rows.
@@ -106,7 +110,7 @@ void keep_rows(Pass& p, int layer);
 void keep_outputs(Pass& p, const Batch& out);
 
 // ---- router.cc (2.8): chooses experts and groups tokens by them, in the workspace
-Routed route(Pass& p, const model::Moe& m, const model::LayerPlan& plan);
+Routed route(Pass& p, const LayerOf& layer);
 // For experts that are not in memory: what the layers with hash routing need, at the begin of a
 // run, and what the layer after `layer` may need, after its route().
 void hint_hashed(Pass& p);
@@ -114,6 +118,13 @@ Ahead guess_next(Pass& p, const LayerOf& layer);
 
 // ---- moe.cc (2.8, 2.9)
 void moe(Pass& p, const LayerOf& layer);
+
+// ---- dspark.cc (3.2; V4.1's 5)
+// Copies the mean of the streams to the items that want it, as tap number `which`.
+void tap(const Pass& p, std::size_t which);
+// The window rows of all stages, from taps [n, taps, D], stored.
+void feed(Pass& p, const float* taps);
+void guess(Pass& p, const Guesses& out);
 
 // ---- head.cc
 void logits(Pass& p, const model::HyperHead& h, const model::Vector& gain,

@@ -27,9 +27,10 @@ void best_experts(const float* score, const model::Vector& bias, std::int64_t ex
   }
 }
 
-// Turns the products of the gate into scores, and chooses.
-void choose(const Pass& p, const model::Moe& m, const model::LayerPlan& plan, std::int64_t t) {
-  const std::int64_t experts = p.config.experts, k = p.config.experts_active;
+// Turns the products of the gate into scores, and chooses `k` experts.
+void choose(const Pass& p, const model::Moe& m, const model::LayerPlan& plan, std::int64_t k,
+            std::int64_t t) {
+  const std::int64_t experts = m.gate.rows;
   float* score = p.w.router.data() + t * experts;
   for (std::int64_t e = 0; e < experts; ++e)
     score[e] = kernels::sqrt_softplus(score[e] / p.config.gate_temp);
@@ -42,10 +43,11 @@ void choose(const Pass& p, const model::Moe& m, const model::LayerPlan& plan, st
   }
 }
 
-void route_token(const Pass& p, const model::Moe& m, const model::LayerPlan& plan, std::int64_t t) {
-  choose(p, m, plan, t);
-  const std::int64_t experts = p.config.experts, k = p.config.experts_active;
-  const float* score = p.w.router.data() + t * experts;
+void route_token(const Pass& p, const LayerOf& layer, std::int64_t t) {
+  const model::LayerPlan& plan = layer.plan;
+  const std::int64_t k = layer.active;
+  choose(p, layer.block.ffn, plan, k, t);
+  const float* score = p.w.router.data() + t * layer.block.ffn.gate.rows;
   const std::int32_t* chosen = p.w.expert.data() + t * k;
   float total = 0;
   for (std::int64_t i = 0; i < k; ++i) total += score[chosen[i]];
@@ -56,21 +58,19 @@ void route_token(const Pass& p, const model::Moe& m, const model::LayerPlan& pla
 
 // The products of a layer's gate with x.
 void gate(const Pass& p, const model::Moe& m) {
-  const model::Config& c = p.config;
-  linear(p, m.gate, p.w.x.data(), c.width, p.n(), p.w.router.data(), c.experts, false);
+  linear(p, m.gate, p.w.x.data(), p.config.width, p.n(), p.w.router.data(), m.gate.rows, false);
 }
 
 }  // namespace
 
-Routed route(Pass& p, const model::Moe& m, const model::LayerPlan& plan) {
-  const model::Config& c = p.config;
+Routed route(Pass& p, const LayerOf& layer) {
   Workspace& w = p.w;
-  gate(p, m);
+  gate(p, layer.block.ffn);
   p.pool.run(p.n(), [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t) route_token(p, m, plan, t);
+    for (std::int64_t t = begin; t < end; ++t) route_token(p, layer, t);
   });
   return group_by_expert(
-      {p.n(), c.experts_active, c.experts, w.expert.data(), w.expert_weight.data()},
+      {p.n(), layer.active, layer.block.ffn.gate.rows, w.expert.data(), w.expert_weight.data()},
       {w.expert_begin.data(), w.active.data(), w.slot_token.data(), w.slot_weight.data()});
 }
 
@@ -105,7 +105,7 @@ Ahead guess_next(Pass& p, const LayerOf& layer) {
   if (!p.experts.wants_guesses()) return {};
   gate(p, m);
   const std::int64_t k = p.config.experts_active;
-  for (std::int64_t t = 0; t < p.n(); ++t) choose(p, m, plan, t);
+  for (std::int64_t t = 0; t < p.n(); ++t) choose(p, m, plan, k, t);
   std::int32_t* ids = p.w.guess.data();
   std::copy_n(p.w.expert.data(), p.n() * k, ids);
   std::sort(ids, ids + p.n() * k);

@@ -27,6 +27,14 @@ std::int64_t engram_width(const model::Config& c) {
   return (c.engram.max_ngram - 1) * c.engram.heads * c.engram.head_dim;
 }
 
+// Floats of a token's taps, and the columns of DSpark's confidence.
+std::int64_t taps_width(const model::Config& c) {
+  return c.dspark_block_size > 0 ? std::ssize(c.dspark_target_layers) * c.width : 0;
+}
+std::int64_t dspark_width(const model::Config& c) {
+  return c.dspark_block_size > 0 ? c.width + c.dspark_markov_rank : 0;
+}
+
 std::int64_t most_partial(const kv::Layout& layout) {
   std::size_t most = 0;
   for (const kv::LayerLayout& l : layout.layers) most = std::max(most, l.partial_floats());
@@ -36,7 +44,7 @@ std::int64_t most_partial(const kv::Layout& layout) {
 // Columns of the widest matrix that is not float32.
 std::int64_t widest_words(const model::Config& c) {
   return std::max({c.width, c.heads * c.head_dim / c.o_groups, c.o_groups * c.o_lora, c.q_lora,
-                   c.expert_width, c.head_dim, engram_width(c)});
+                   c.expert_width, c.head_dim, engram_width(c), taps_width(c), dspark_width(c)});
 }
 
 }  // namespace
@@ -58,14 +66,16 @@ std::int64_t expert_piece_rows(const model::Config& c) {
 
 Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int64_t n,
                      int thread_count, Budget* budget)
-    : max_tokens(n), max_candidates(c.window + most_rows(c, layout)) {
+    : max_tokens(n),
+      max_candidates(c.window + std::max(most_rows(c, layout), c.dspark_block_size)) {
   const auto take = [&]<class T>(Buffer<T>& b, std::int64_t count) {
     const auto size = static_cast<std::size_t>(count);
     if (budget != nullptr) b = Buffer<T>(*budget, size, Use::kScratch, "the workspace");
     bytes_ += size * sizeof(T);
   };
   const std::int64_t streams_width = c.hc_mult * c.width, heads_width = c.heads * c.head_dim;
-  const std::int64_t slots = n * c.experts_active;
+  const std::int64_t slots = n * std::max(c.experts_active, c.draft_experts_active);
+  const std::int64_t experts = std::max(c.experts, c.draft_experts);
   take(streams, n * streams_width);
   for (auto* b : {&x, &xq, &out, &head_x}) take(*b, n * c.width);
   take(mix, n * (2 + c.hc_mult) * c.hc_mult);
@@ -76,7 +86,8 @@ Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int6
   for (auto* b : {&qr, &qrq}) take(*b, n * c.q_lora);
   const std::int64_t gate_rows = slots + (c.shared_experts > 0 ? n : 0);
   const std::int64_t engram = c.engram.layers.empty() ? 0 : streams_width + c.width;
-  take(wide, std::max({n * heads_width, gate_rows * c.expert_width, n * engram}));
+  take(wide, std::max({n * heads_width, gate_rows * c.expert_width, n * engram, n * taps_width(c),
+                       dspark_width(c)}));
   take(kv, n * c.head_dim);
   take(rows, n * static_cast<std::int64_t>(layout.window_row.bytes()));
   take(gates, engram > 0 ? n * c.hc_mult : 0);
@@ -88,13 +99,13 @@ Workspace::Workspace(const model::Config& c, const kv::Layout& layout, std::int6
   take(selected, n * c.index_topk);
   take(blocks, n * c.candidate_blocks);
   take(block_count, c.candidate_blocks > 0 ? n : 0);
-  take(router, n * c.experts);
+  take(router, n * experts);
   take(expert, slots);
   take(expert_weight, slots);
   take(slot_token, slots);
   take(slot_weight, slots);
-  take(expert_begin, c.experts + 1);
-  take(active, c.experts);
+  take(expert_begin, experts + 1);
+  take(active, experts);
   take(guess, kGuessTokens * c.experts_active);
   take(prepared, std::max(kernels::linear_prepared_bytes(widest_words(c), n),
                           kernels::linear_prepared_bytes(c.expert_width, gate_rows)));

@@ -56,7 +56,7 @@ struct Workspace {
   Buffer<float> rope_a, rope_b;   // [rope_dim]: cosines, sines of both tables
   Buffer<float> qr, qrq;          // [q_lora]
   // [H, d] of attention: queries, then what their heads found; or [K, I] of the experts' gates; or
-  // [n + 1, D] of Engram: keys and value.
+  // [n + 1, D] of Engram: keys and value; or [taps, D] of DSpark.
   Buffer<float> wide;
   Buffer<float> gates;                // [n] of Engram
   Buffer<float> kv;                   // [d]

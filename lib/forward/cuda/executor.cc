@@ -112,7 +112,7 @@ void CudaExecutor::choose_mode(const Batch& batch) {
   for (const Item& item : batch.items()) {
     key_.head_rows += logits_tokens(item);
     fits = fits && item.hidden == nullptr &&
-           output_tokens(item) == static_cast<std::int64_t>(item.tokens.size());
+           output_tokens(item, false) == static_cast<std::int64_t>(item.tokens.size());
   }
   if (!fits || key_.head_rows > Workspace::kHeadTokens) return;
   const auto found = graphs_.find(key_);
@@ -214,6 +214,11 @@ void CudaExecutor::begin_draft(const Batch& batch, const float* hidden) {
   add.width = a.cols;
   add.native = pass_.native;
   pass_.launch(kc::launch_add_streams(add), add);
+}
+
+void CudaExecutor::refuse_dspark() const {
+  fail(Code::kUnsupported, "{}: DSpark drafts are not there on CUDA; backend \"cpu\" has them",
+       model_->path());
 }
 
 void CudaExecutor::layer(Layer which, const Batch& in, const Batch& out, kv::Lease lease) {

@@ -40,6 +40,9 @@ class CudaExecutor final : public Executor {
   std::int64_t head_rows() const override { return Workspace::kHeadTokens; }
   void begin(const Batch& batch, Streams given, Profile* profile) override;
   void begin_draft(const Batch& batch, const float* hidden) override;
+  void feed_dspark(const Batch&, const float*) override { refuse_dspark(); }
+  void begin_dspark(const Batch&) override { refuse_dspark(); }
+  void guess_dspark(const Guesses&) override { refuse_dspark(); }
   void layer(Layer layer, const Batch& in, const Batch& out, kv::Lease lease) override;
   void streams(std::int64_t first, std::int64_t count, float* to, float* pre) override;
   void head(bool draft, std::span<const LogitsRow> rows) override;
@@ -57,6 +60,7 @@ class CudaExecutor final : public Executor {
   static constexpr std::int64_t kGraphTokens = 16;
   static constexpr std::size_t kMostGraphs = 8;
 
+  [[noreturn]] void refuse_dspark() const;
   void start(const Batch& batch, Profile* profile);
   void choose_mode(const Batch& batch);
   void gather_embeddings(const Batch& batch);
