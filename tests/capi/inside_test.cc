@@ -159,7 +159,7 @@ TEST_CASE("What is not built says UNSUPPORTED with a sentence, after its argumen
   });
   refused(V4I_E_UNSUPPORTED, "expert",
           [&](v4i_error** err) { return v4i_session_expert_stats(s.get(), nullptr, 0, &n, err); });
-  refused(V4I_E_UNSUPPORTED, "Engram",
+  refused(V4I_E_UNSUPPORTED, "n-gram",
           [&](v4i_error** err) { return v4i_session_engram_stats(s.get(), nullptr, err); });
   v4i_grammar* g = nullptr;
   refused(V4I_E_UNSUPPORTED, "grammars", [&](v4i_error** err) {

@@ -412,9 +412,8 @@ V4I_API void v4i_chat_stream_release(v4i_chat_stream* c);
 #define V4I_RESTORE_EXACT 0
 #define V4I_RESTORE_RECOMPUTE 1
 /* REPLAY (DeepSeek-V4.1; else V4I_E_UNSUPPORTED): of a prompt only the last 128 tokens
- * pass through all layers, those before through the first half.  About half the time;
- * the text is close to that of FULL, not equal, and depends on where appended prompts
- * end.  eval() computes all layers. */
+ * pass through all layers, those before through half.  About half the time; the text is
+ * close to FULL's, not equal.  eval() computes all layers. */
 #define V4I_PREFILL_FULL 0
 #define V4I_PREFILL_REPLAY 1
 
@@ -477,13 +476,14 @@ V4I_API v4i_status v4i_session_tokens(const v4i_session* s, uint64_t first,
 
 #define V4I_PIXELS_RGB8 1
 #define V4I_PIXELS_RGBA8 2
-#define V4I_PIXELS_ENCODED 3 /* PNG or JPEG bytes in `data` */
+#define V4I_PIXELS_ENCODED 3 /* PNG, JPEG or WebP bytes; V4I_E_UNSUPPORTED so far */
+#define V4I_PIXELS_PATCHES 4 /* width x height patches, float32 [3, patch, patch], -1 to 1 */
 typedef struct v4i_image {
   uint32_t struct_size;
   int32_t format;
   uint32_t width, height;
-  uint64_t stride_bytes, data_bytes;
-  const void* data;
+  uint64_t stride_bytes, data_bytes; /* stride of RGB8, RGBA8; 0 = rows side by side */
+  const void* data;                  /* read in the call */
 } v4i_image;
 typedef struct v4i_audio {
   uint32_t struct_size;
@@ -505,6 +505,8 @@ V4I_API v4i_status v4i_session_append_text(v4i_session* s, const char* text, siz
                                            uint32_t flags, v4i_error** err);
 V4I_API v4i_status v4i_session_append_tokens(v4i_session* s, const v4i_token* t,
                                              size_t n, v4i_error** err);
+/* Some hundred tokens; encoded when they are computed.  V4I_E_UNSUPPORTED without
+ * V4I_CAP_IMAGE. */
 V4I_API v4i_status v4i_session_append_image(v4i_session* s, const v4i_image* i,
                                             v4i_error** err);
 V4I_API v4i_status v4i_session_append_audio(v4i_session* s, const v4i_audio* a,
@@ -528,8 +530,9 @@ V4I_API v4i_status v4i_session_sync(v4i_session* s, const v4i_token* t, size_t n
 typedef struct v4i_run_options {
   uint32_t struct_size;
   /* 0/1, or more to allow drafts in step and generate (step_many makes none): where the
-   * model has an MTP block, there is memory for it and it pays, the block guesses a token and
-   * the model computes two at once.  Text, tokens and logits never depend on it. */
+   * model has an MTP block or DSpark stages, there is memory for them and it pays, they guess
+   * tokens, MTP one and DSpark up to its block size, and the model computes as many at once.
+   * In prefill it lets DSpark see the prompt.  Text, tokens and logits never depend on it. */
   int32_t max_tokens_per_step;
   v4i_cancel* cancel;
   v4i_progress_fn progress; /* prefill only */
