@@ -61,7 +61,7 @@ void attention(benchmark::State& state, const char* isa) {
       row[static_cast<std::size_t>(i)] = rows().data() + from * kRowBytes;
     }
     at += n;
-    table->attention({{kDim, kRope, true},
+    table->attention({{kDim, kRope, v4i::RowForm::kFp8Rope16},
                       row.data(),
                       n,
                       q.data(),

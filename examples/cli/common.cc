@@ -43,7 +43,7 @@ void add_session_args(CLI::App& command, ModelArgs& a) {
       ->check([](const std::string& text) {
         return text.empty() || text[0] == ':' ? std::string("names no folder") : std::string();
       });
-  command.add_flag("--replay", args.replay,
+  command.add_flag("--replay", a.replay,
                    "of prompts, the first half of the layers and for the last tokens all of them; "
                    "DeepSeek-V4.1, about half the time, a slightly other text");
 }
@@ -147,8 +147,9 @@ void add_sample_args(CLI::App& command, SampleArgs& a) {
   command
       .add_option("--max-tokens", a.max_tokens, "end after this many; 0 = when the context is full")
       ->check(CLI::NonNegativeNumber);
-  command.add_flag("--drafts", a.drafts,
-                   "let the model's draft stages guess tokens, where that is faster; the same text");
+  command.add_flag(
+      "--drafts", a.drafts,
+      "let the model's draft stages guess tokens, where that is faster; the same text");
   command.add_option("--stop", a.stop, "end before this text; may be given several times");
 }
 

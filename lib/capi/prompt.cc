@@ -38,7 +38,7 @@ void append_image(session::Session& s, const v4i_image& i) {
   if (i.format == V4I_PIXELS_ENCODED)
     fail(Code::kUnsupported,
          "v4i_image.format: this build decodes no image files; give RGB8 or RGBA8");
-  not_null(i.data, "v4i_image.data");
+  if (i.data == nullptr) fail(Code::kInvalid, "v4i_image.data is NULL");
   if (i.format != V4I_PIXELS_PATCHES) return s.append_image(pixels_of(i));
   std::vector<float> patches(i.data_bytes / sizeof(float));
   std::memcpy(patches.data(), i.data, patches.size() * sizeof(float));

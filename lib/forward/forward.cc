@@ -37,7 +37,7 @@ void check_token(const model::Model& m, const Token& t) {
 void check_rows_only(const model::Model& m, std::span<const Item> items) {
   for (const Item& i : items) {
     V4I_CHECK(i.rows_only == items[0].rows_only);
-    if (i.rows_only) V4I_CHECK(m.plan().outputs_from > 0 && output_tokens(i) == 0);
+    if (i.rows_only) V4I_CHECK(m.plan().outputs_from > 0 && output_tokens(i, true) == 0);
   }
 }
 
