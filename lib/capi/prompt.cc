@@ -33,8 +33,8 @@ media::Pixels pixels_of(const v4i_image& i) {
 }
 
 void append_image(session::Session& s, const v4i_image& i) {
-  check_range(i.format, V4I_PIXELS_RGB8, V4I_PIXELS_PATCHES, "v4i_image.format");
   if (!s.context().model().weights().vision.present()) no_input("images");
+  check_range(i.format, V4I_PIXELS_RGB8, V4I_PIXELS_PATCHES, "v4i_image.format");
   if (i.format == V4I_PIXELS_ENCODED)
     fail(Code::kUnsupported,
          "v4i_image.format: this build decodes no image files; give RGB8 or RGBA8");

@@ -24,9 +24,6 @@ struct Item {
   // all_logits [tokens, vocab].
   float* logits = nullptr;
   bool all_logits = false;
-  // Computes the layers up to Plan::outputs_from and that layer's rows: what later tokens read of
-  // these.  For all items of a run or none; without logits and hidden.
-  bool rows_only = false;
   // nullptr, or [tokens, hc_mult, width]: streams after the last layer (drafting).
   float* hidden = nullptr;
   // Tokens that stand for media, rising, `first` counted in `tokens`; one of media_rows for each.
@@ -36,6 +33,9 @@ struct Item {
   // tokens, the mean of their streams at its target layers, rising.
   float* taps = nullptr;
   std::int64_t tap_tokens = 0;
+  // Computes the layers up to Plan::outputs_from and that layer's rows: what later tokens read of
+  // these.  For all items of a run or none; without logits and hidden.
+  bool rows_only = false;
 };
 
 struct Token {
