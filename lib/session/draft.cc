@@ -50,7 +50,7 @@ Draft::Draft(Context& context)
       dspark_(context.forward().has_dspark()),
       vocab_(static_cast<std::size_t>(context.vocab())),
       width_(seen_floats(context.model().config(), dspark_)),
-      capacity_(dspark_ ? context.model().config().window + most(context) : kMtpTokens),
+      capacity_(dspark_ ? std::max(context.model().config().window, kFed) : kMtpTokens),
       state_(std::make_shared<const kv::Layout>(context.forward().draft_layout()), context.cache(),
              draft_identity(context)),
       seen_(floats(context, static_cast<std::size_t>(capacity_) * width_)),

@@ -41,7 +41,7 @@ class Draft {
   // last ones it wants to see.
   std::int64_t wants(std::int64_t n, std::int64_t left) const;
   // False: feed() first, or it forgets what it has not been fed.
-  bool has_room(std::int64_t n) const { return !dspark_ || rows_ + n <= capacity_; }
+  bool has_room(std::int64_t n) const { return !dspark_ || rows_ == 0 || rows_ + n <= kFed; }
   // Asks for what it wants to see of the item's last `n` tokens, which are at `first`... in the
   // session.
   void ask(std::int64_t first, std::int64_t n, forward::Item* item);
@@ -65,6 +65,10 @@ class Draft {
   Pays& pays() { return pays_; }
 
  private:
+  // Tokens that DSpark is fed at once, where no draft asks for fewer: some share the work, and
+  // steps that try a draft now and then do not pay for all those before.
+  static constexpr std::int64_t kFed = 16;
+  static_assert(kFed >= static_cast<std::int64_t>(kMost));
   static constexpr std::size_t kBlock = 64;  // of a config, at most
   float* row(std::int64_t i) { return seen_.data() + static_cast<std::size_t>(i) * width_; }
   std::size_t guess_mtp(std::span<const std::int32_t> tokens, const CancelFlag* cancel);
