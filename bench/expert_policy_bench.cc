@@ -137,7 +137,8 @@ void play_cache(const char* name, session::Context& context, std::span<const std
   if (!heat.empty()) cached->restore_heat(heat);
   forward::Options forward_options;
   forward_options.max_tokens = 16;
-  forward::Forward forward(model, context.engine().backend(), forward_options, cached);
+  forward::Forward forward(model, context.engine().backend(), forward_options,
+                           forward::Lookups{cached, nullptr});
   decode(context, forward, ids);
   const experts::Stats s = cached->stats();
   const auto all = static_cast<double>(s.hits + s.late + s.misses);
@@ -161,7 +162,8 @@ void run(bench::Program& program) {
   const auto recorder = std::make_shared<Recorder>(model);
   forward::Options options;
   options.max_tokens = 16;
-  forward::Forward forward(model, context->engine().backend(), options, recorder);
+  forward::Forward forward(model, context->engine().backend(), options,
+                           forward::Lookups{recorder, nullptr});
   decode(*context, forward, ids);
   const auto layers = static_cast<int>(model->weights().layers.size());
   const auto experts = static_cast<std::int32_t>(model->config().experts);

@@ -217,17 +217,18 @@ std::vector<float> definition(const Run& r, const Token& t, std::vector<double>&
   std::vector<float> scratch(size(kernels::attention_scratch_floats(s.dim, n, s.heads)));
   const float* q = r.q.data() + t.row * s.heads * s.dim;
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(s.dim)));
-  kernels::kScalarKernels.attention({{s.dim, s.rope, s.native},
-                                     rows.data(),
-                                     n,
-                                     q,
-                                     r.sink.data(),
-                                     out.data(),
-                                     0,
-                                     s.heads,
-                                     scale,
-                                     s.native,
-                                     scratch.data()});
+  kernels::kScalarKernels.attention(
+      {{s.dim, s.rope, s.native ? RowForm::kFp8Rope16 : RowForm::kFloat32},
+       rows.data(),
+       n,
+       q,
+       r.sink.data(),
+       out.data(),
+       0,
+       s.heads,
+       scale,
+       s.native,
+       scratch.data()});
   kernels::kScalarKernels.output_heads(
       {out.data(), s.heads, s.dim, s.rope, r.cos_sin.data() + t.row * s.rope, 0, s.native});
   // Each weight and each result may be rounded the other way.

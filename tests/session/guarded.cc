@@ -156,6 +156,12 @@ class GuardedExecutor final : public forward::Executor {
     const Arena::Open open(arena_);
     inner_->head(draft, rows);
   }
+  forward::EngramGates engram_gates() const override { return inner_->engram_gates(); }
+  void encode_image(std::int64_t height, std::int64_t width, const float* patches, float* out,
+                    const CancelFlag* cancel) override {
+    const Arena::Open open(arena_);
+    inner_->encode_image(height, width, patches, out, cancel);
+  }
   void finish() override {
     const Arena::Open open(arena_);
     inner_->finish();

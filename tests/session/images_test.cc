@@ -1,4 +1,5 @@
 // Images in the timeline of a session, against the numpy oracle and against themselves.
+#ifndef V4I_TEST_CUDA  // which runs V4
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -229,3 +230,5 @@ TEST_CASE("a thousand damaged files with images are refused", "[session][images]
     REQUIRE(error_of([&] { restore(context, bad); }) != "no error");
   }
 }
+
+#endif

@@ -159,12 +159,14 @@ void linear(const Cpu& p, const Weight& w, const float* x, std::int64_t x_stride
 const float* quantised(const Cpu& p, const float* x, std::int64_t n, std::int64_t cols,
                        float* out) {
   if (!p.fp8_inputs()) return x;
-  // Blocks are independent: split rows into blocks so that one token uses all threads.
-  const std::int64_t block = p.config.fp8_block, per_row = (cols + block - 1) / block;
+  // Blocks are independent: rows are split into pieces of a few so that one token uses all threads.
+  const std::int64_t block = p.config.fp8_block;
+  const std::int64_t piece = std::max<std::int64_t>(1, 128 / block) * block;
+  const std::int64_t per_row = (cols + piece - 1) / piece;
   p.pool.run(n * per_row, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t u = begin; u < end; ++u) {
-      const std::int64_t at = u / per_row * cols + u % per_row * block;
-      p.kernels.quantise({x + at, out + at, std::min(block, cols - u % per_row * block), block});
+      const std::int64_t first = u % per_row * piece, at = u / per_row * cols + first;
+      p.kernels.quantise({x + at, out + at, std::min(piece, cols - first), block});
     }
   });
   return out;
