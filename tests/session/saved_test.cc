@@ -70,7 +70,7 @@ TEST_CASE("another model, other numerics, other kernels and another version are 
   CHECK(error_of([&] { restore(open({.numerics = forward::Numerics::kExact}), bytes); }) ==
         "-6 session was saved in native numerics, the model is open in exact");
   CHECK(error_of([&] { restore(context(), with(bytes, 8, std::uint32_t{7})); }) ==
-        "-6 saved session has format version 7, this library reads version 3");
+        "-6 saved session has format version 7, this library reads versions 3 and 4");
   CHECK(has(error_of([&] { restore(context(), "What is this file?" + bytes); }),
             "-5 this is no saved session"));
   const auto scalar = open({.isa = "scalar"});  // on a device that changes nothing
