@@ -100,7 +100,7 @@ def test_refusals(folder, command):
     """ids that are not ids are refused with a sentence"""
     path = cli.tiny_model(folder, 1, 10)
     out = ['--out', os.path.join(folder, 'x.npy')]
-    command.refused('not a JSON array', 'eval', path, '--ids', '-', *out, stdin='{"a": 1}')
+    command.refused('no JSON array', 'eval', path, '--ids', '-', *out, stdin='{"a": 1}')
     command.refused('512', 'eval', path, '--ids', '-', *out, stdin='[1, 512]')
     command.refused('no token ids', 'eval', path, '--ids', '-', *out, stdin='[]')
     command.refused('cannot be read', 'eval', path, '--ids', '/no/such.json', *out)
