@@ -100,7 +100,7 @@ TEST_CASE("attention agrees with the scalar kernel and does not depend on the he
 
 TEST_CASE(
     "attention over window rows and compressed rows of another form agrees with the scalar kernel",
-    "[kernels][attention]") {
+    "[kernels][attention][heavy]") {
   for (const KernelTable* table : tables()) {
     for (auto [dim, rope] : {std::pair{512, 64}, {128, 64}, {40, 10}}) {
       for (std::int64_t split : {0, 1, 7, 8, 16, 37}) {

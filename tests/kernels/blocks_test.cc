@@ -47,7 +47,7 @@ void spread_scales(RandomWeight& w) {
 }  // namespace
 
 TEST_CASE("a scale of 128 rows and columns said for each 32 of them changes nothing",
-          "[kernels][linear][blocks]") {
+          "[kernels][linear][blocks][heavy]") {
   for (const KernelTable* table : tables()) {
     const bool sixteen_lanes = std::strstr(table->name, "bf16") == nullptr;
     for (std::int64_t cols : {128, 160, 1152, 2048}) {
@@ -90,7 +90,7 @@ TEST_CASE("a result does not depend on how the rows of a call are split",
 }
 
 TEST_CASE("blocks of scales of any size agree with the scalar kernel",
-          "[kernels][linear][blocks]") {
+          "[kernels][linear][blocks][heavy]") {
   for (const KernelTable* table : tables())
     for (int block : {32, 128})
       for (std::int64_t rows : {1, 33, 70})

@@ -151,7 +151,8 @@ TEST_CASE("a key's score has the same bits whatever keys and queries are in the 
 
 // Dot products of 26 bits, which float32 sums round on the way: integers here and floats there
 // would be seen.  The key that is far is the last of the tile.
-TEST_CASE("a key that is far in scale changes the bits of none beside it", "[kernels][indexer]") {
+TEST_CASE("a key that is far in scale changes the bits of none beside it",
+          "[kernels][indexer][heavy]") {
   constexpr int kDim = 512, kKeys = 64, kQueries = 32, kBytes = kDim / 2 + kDim / 32;
   constexpr float kValues[] = {6, 6, 6, 4, 3, 0.5f, 1.5f, 1};
   constexpr unsigned kCodes[] = {7, 7, 7, 7, 6, 5, 1, 3};

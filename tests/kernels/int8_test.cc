@@ -66,7 +66,7 @@ void zero_some(RandomWeight& w) {
 
 }  // namespace
 
-TEST_CASE("linear_int8 agrees with the scalar kernel", "[kernels][int8]") {
+TEST_CASE("linear_int8 agrees with the scalar kernel", "[kernels][int8][heavy]") {
   for (const KernelTable* table : tables_with_int8())
     for (const auto& [f, block] : kCodes)
       for (std::int64_t cols : {96, 128, 512, 640, 1024, 1536, 2048, 2176})
@@ -93,7 +93,8 @@ TEST_CASE("linear_int8 agrees with the scalar kernel", "[kernels][int8]") {
           }
 }
 
-TEST_CASE("linear_int8 gives a token the same bits alone and in company", "[kernels][int8]") {
+TEST_CASE("linear_int8 gives a token the same bits alone and in company",
+          "[kernels][int8][heavy]") {
   for (const KernelTable* table : tables_with_int8())
     for (const auto& [f, block] : kCodes)
       for (int kind = 0; kind < 5; ++kind) {

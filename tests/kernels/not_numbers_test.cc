@@ -68,7 +68,7 @@ std::vector<int> all_but(std::int64_t row, bool none) {
 
 }  // namespace
 
-TEST_CASE("a weight that is no number leaves none in its row", "[kernels][linear]") {
+TEST_CASE("a weight that is no number leaves none in its row", "[kernels][linear][heavy]") {
   for (const KernelTable* table : tables())
     for (const Bad& bad : kBad) {
       const bool fp4 = bad.format == Format::kFp4;
