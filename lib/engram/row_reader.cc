@@ -17,7 +17,22 @@ constexpr std::size_t kFlights = 512;
 std::uint64_t page_floor(std::uint64_t at) { return at / kPage * kPage; }
 std::uint64_t page_ceil(std::uint64_t at) { return page_floor(at + kPage - 1); }
 
+// Of one buffer: a part may begin at the end of a page.
+std::size_t buffer_bytes(const RowForm& form) {
+  return page_ceil(kPage - 1 + form.bytes(Part::kCodes));
+}
+
+std::size_t all_buffers(const RowForm& form) { return kFlights * buffer_bytes(form) + kPage; }
+
 }  // namespace
+
+std::size_t RowReader::request_bytes(std::size_t most_rows) {
+  return kFlights * sizeof(Flight) + 4 * most_rows * sizeof(Wanted);
+}
+
+std::uint64_t RowReader::needs(const RowForm& form, std::size_t most_rows) {
+  return request_bytes(most_rows) + all_buffers(form);
+}
 
 void RowReader::Queue::push(const Wanted& w) {
   if (items_.size() == items_.capacity()) {
@@ -33,11 +48,10 @@ RowReader::RowReader(const TableFiles& files, std::shared_ptr<store::ReadQueue> 
     : files_(files),
       reads_(std::move(reads)),
       receiver_(receiver),
-      // A part that begins at the end of a page.
-      buffer_bytes_(page_ceil(kPage - 1 + files.form().bytes(Part::kCodes))),
-      counted_(budget, kFlights * sizeof(Flight) + 4 * most_rows * sizeof(Wanted), Use::kWeights,
+      buffer_bytes_(buffer_bytes(files.form())),
+      counted_(budget, request_bytes(most_rows), Use::kWeights,
                "requests for rows of Engram tables"),
-      memory_(budget, kFlights * buffer_bytes_ + kPage, Use::kWeights,
+      memory_(budget, all_buffers(files.form()), Use::kWeights,
               "buffers for rows of Engram tables"),
       flights_(std::make_unique<Flight[]>(kFlights)),
       demand_(2 * most_rows),

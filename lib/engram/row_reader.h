@@ -37,6 +37,8 @@ class RowReader {
   RowReader(const TableFiles& files, std::shared_ptr<store::ReadQueue> reads, Budget& budget,
             std::size_t most_rows, Receiver& receiver);
   ~RowReader();  // waits for what is under way
+  // What that takes of the Budget.
+  static std::uint64_t needs(const RowForm& form, std::size_t most_rows);
   RowReader(const RowReader&) = delete;
   RowReader& operator=(const RowReader&) = delete;
 
@@ -63,6 +65,7 @@ class RowReader {
     std::uint16_t layer;
     Part part;
   };
+  static std::size_t request_bytes(std::size_t most_rows);
   // First in, first out; memory for all of them from the beginning.
   class Queue {
    public:

@@ -25,6 +25,13 @@ RunRows::RunRows(Budget& budget, const RowForm& form, std::size_t layers, std::s
   if (!mapped) index_.resize(index_entries(layers * most));
 }
 
+std::uint64_t RunRows::needs(const RowForm& form, std::size_t layers, std::size_t most,
+                             bool mapped) {
+  const std::size_t rows = layers * most, places = rows * sizeof(std::uint32_t);
+  if (mapped) return places;
+  return places + index_entries(rows) * KeyIndex::kEntryBytes + rows * (sizeof(Row) + form.bytes());
+}
+
 void RunRows::clear() noexcept {
   places_in_use_ = 0;
   left.assign(left.size(), 0);

@@ -17,6 +17,9 @@ class RunRows {
  public:
   // Room for `most` places in each of `layers`; with bytes of rows unless they are `mapped`.
   RunRows(Budget& budget, const RowForm& form, std::size_t layers, std::size_t most, bool mapped);
+  // What that takes of the Budget.
+  static std::uint64_t needs(const RowForm& form, std::size_t layers, std::size_t most,
+                             bool mapped);
 
   struct Row {
     std::int32_t row = 0;

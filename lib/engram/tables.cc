@@ -57,6 +57,15 @@ Tables::~Tables() {
   if (helper_.joinable()) helper_.join();
 }
 
+std::uint64_t Tables::needs(const model::EngramConfig& config, const Options& options) {
+  const RowForm form(config.head_dim);
+  const std::size_t layers = config.layers.size();
+  const auto most =
+      static_cast<std::size_t>(options.max_tokens * (config.max_ngram - 1) * config.heads);
+  const std::uint64_t run = RunRows::needs(form, layers, most, options.resident);
+  return options.resident ? run : run + RowReader::needs(form, most * layers);
+}
+
 std::size_t Tables::tokens_of(std::span<const std::int32_t> windows) const {
   const auto wide = static_cast<std::size_t>(hash_.max_ngram());
   V4I_CHECK(windows.size() % wide == 0);

@@ -69,6 +69,9 @@ class Tables final : public Reclaimer, private RowReader::Receiver {
   Tables(const Tables&) = delete;
   Tables& operator=(const Tables&) = delete;
 
+  // What the constructor takes of the Budget; the cache grows besides, where there is room.
+  static std::uint64_t needs(const model::EngramConfig& config, const Options& options);
+
   std::int64_t columns() const { return hash_.columns(); }
   std::int64_t width() const { return columns() * files_.config().head_dim; }
   std::int64_t max_tokens() const { return max_tokens_; }

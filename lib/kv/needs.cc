@@ -56,11 +56,13 @@ Needs needs_of(const Layout& layout, std::uint64_t tokens, std::uint64_t chunk) 
   n.fixed = layout.fixed_bytes * (two ? 2 : 1);
   n.rows = n.rows_least = Prefix::most_bytes(tokens);
   for_each_table(layout, tokens, chunk, [&](const Table& t) {
-    const std::uint64_t all = t.blocks * t.shape.bytes;
-    n.rows += all;
-    n.rows_least += t.shape.by_row() ? std::min(t.open, t.blocks) * t.shape.bytes +
-                                           t.final * t.shape.rows() * store::RowCache::kSetBytes
-                                     : all;
+    const std::uint64_t all = t.blocks * t.shape.bytes,
+                        books = t.final * store::Block::kBookkeeping;
+    n.rows += all + books;
+    n.rows_least +=
+        books + (t.shape.by_row() ? std::min(t.open, t.blocks) * t.shape.bytes +
+                                        t.final * t.shape.rows() * store::RowCache::kSetBytes
+                                  : all);
     n.stored += t.final * pages(t.shape.stored_bytes()) * store::kPage;
   });
   const std::uint64_t snapshot = pages(layout.fixed_bytes + sizeof(std::uint64_t)) * store::kPage;

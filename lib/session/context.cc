@@ -65,6 +65,17 @@ bool tables_stay_mapped(experts::Placement wanted, const model::Model& m, const 
 
 }  // namespace
 
+engram::Options engram_options(const OpenOptions& options, const model::Model& model,
+                               const Budget& budget) {
+  engram::Options o;
+  o.max_tokens = options.max_batch_tokens;
+  o.resident = tables_stay_mapped(options.engram, model, budget);
+  const std::uint64_t cap = budget.cap(Place::kHost);
+  o.cache_bytes = options.engram_cache_bytes != 0 ? options.engram_cache_bytes
+                                                  : std::min(o.cache_bytes, cap / 16);
+  return o;
+}
+
 Engine::Engine(const EngineOptions& options)
     : budget_(Budget::cap_of(options.host_bytes), options.allocator),
       pool_(threads_of(options.threads)),
@@ -165,14 +176,8 @@ void Context::open_engram(const OpenOptions& options) {
                                       : engram::ClassMap(tokenizer::token_classes(*tokenizer_), c,
                                                          join_path(folder, "tokenizer.json"));
   Budget& budget = engine_->budget();
-  engram::Options o;
-  o.max_tokens = options.max_batch_tokens;
-  o.resident = tables_stay_mapped(options.engram, *model_, budget);
-  const std::uint64_t cap = budget.cap(Place::kHost);
-  o.cache_bytes = options.engram_cache_bytes != 0 ? options.engram_cache_bytes
-                                                  : std::min(o.cache_bytes, cap / 16);
-  engram_ =
-      std::make_shared<engram::Tables>(model_, std::move(classes), engine_->reads(), budget, o);
+  engram_ = std::make_shared<engram::Tables>(model_, std::move(classes), engine_->reads(), budget,
+                                             engram_options(options, *model_, budget));
 }
 
 std::shared_ptr<store::BlockCache> Context::cache_of(const Tiers& tiers) {

@@ -91,6 +91,10 @@ struct OpenOptions {
   std::function<void(const std::string&)> log;  // sentences for the host; of any call
 };
 
+// How a model that is opened so reads its n-gram tables under this budget.
+engram::Options engram_options(const OpenOptions& options, const model::Model& model,
+                               const Budget& budget);
+
 class Context {
  public:
   // tokenizer.json is looked for in the model's folder; a model without one opens,

@@ -69,6 +69,9 @@ Planner::Planner(Engine& engine, const PlanOptions& options)
   const bool device = engine.backend().has_device();
   plan_.workspace = forward::cpu::workspace_bytes(
       *model_, device ? std::string() : engine.backend().identity(), engine.pool().size(), o);
+  if (!c.engram.layers.empty())
+    plan_.workspace +=
+        engram::Tables::needs(c.engram, engram_options(options.open, *model_, engine.budget()));
   const auto hint = static_cast<std::uint64_t>(options.open.context_hint);
   context_max_ = static_cast<std::uint64_t>(c.max_positions);
   if (hint != 0) context_max_ = std::min(context_max_, hint);

@@ -32,7 +32,7 @@ SessionNeeds session_needs(const kv::Layout& layout, std::uint64_t vocab, std::u
 struct MemoryPlan {
   std::uint64_t cap = 0, free = 0;  // of host memory; ~0: none
   std::uint64_t tokens = 0;         // of each session that was planned for
-  std::uint64_t workspace = 0;
+  std::uint64_t workspace = 0;      // and room for n-gram rows of a run
   SessionNeeds sessions;
   bool fits = false;         // with all KV state in memory
   bool fits_tiered = false;  // with a store of as many bytes as the budget's disk

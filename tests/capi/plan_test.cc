@@ -45,11 +45,11 @@ v4infer::Engine engine_with(std::uint64_t host_bytes, std::uint64_t disk_bytes =
 }
 
 // The least cap under which a plan says that it fits.
-std::uint64_t least_cap(const Hints& hints) {
+std::uint64_t least_cap(const Hints& hints, const std::string& path = text_model_path()) {
   std::uint64_t low = 1, high = std::uint64_t{1} << 32;  // high fits
   while (low < high) {
     const std::uint64_t middle = low + (high - low) / 2;
-    if (plan_of(engine_with(middle), text_model_path(), hints).fits == 1)
+    if (plan_of(engine_with(middle), path, hints).fits == 1)
       high = middle;
     else
       low = middle + 1;
@@ -57,22 +57,24 @@ std::uint64_t least_cap(const Hints& hints) {
   return low;
 }
 
-v4i_status open_status(const v4infer::Engine& e, const Hints& hints) {
+v4i_status open_status(const v4infer::Engine& e, const Hints& hints,
+                       const std::string& path = text_model_path()) {
   auto o = v4infer::init<v4i_model_options>();
   o.context_hint = hints.tokens;
   o.session_hint = hints.sessions;
   o.tiered = hints.tiered;
-  return v4infer::Model::open(e, text_model_path().c_str(), o).error().code();
+  return v4infer::Model::open(e, path.c_str(), o).error().code();
 }
 
 // Fills a session of `tokens` under `cap`; the peak of host memory.
-std::uint64_t peak_of(std::uint64_t cap, std::uint32_t tokens, const std::string& disk) {
+std::uint64_t peak_of(std::uint64_t cap, std::uint32_t tokens, const std::string& disk,
+                      const std::string& path = text_model_path()) {
   const v4infer::Engine e = engine_with(cap);
   auto o = v4infer::init<v4i_model_options>();
   o.context_hint = tokens;
   o.session_hint = 1;
   o.tiered = disk.empty() ? 0 : 1;
-  const v4infer::Model m = ok(v4infer::Model::open(e, text_model_path().c_str(), o));
+  const v4infer::Model m = ok(v4infer::Model::open(e, path.c_str(), o));
   KvStore store;
   if (!disk.empty()) store = ok(KvStore::open_disk(e, disk.c_str()));
   v4i_kv_store* const tier = store.get();
@@ -101,6 +103,16 @@ TEST_CASE("A session runs to its end under exactly the memory that the plan says
   CHECK(plan.host_bytes ==
         plan.scratch_bytes + plan.slots_least_bytes + plan.kv_fixed_bytes + plan.kv_bytes);
   CHECK(open_status(engine_with(cap - 1), {kTokens, 1}) == V4I_E_NO_MEMORY);
+}
+
+TEST_CASE("The plan of a V4.1 model counts the n-gram rows of a run, and holds") {
+  const std::string path = make_tiny_v41(0);
+  constexpr std::uint32_t kShort = 1200;
+  const std::uint64_t cap = least_cap({kShort, 1}, path);
+  const std::uint64_t peak = peak_of(cap, kShort, "", path);
+  CHECK(peak <= cap);
+  CHECK(peak > cap / 2);
+  CHECK(open_status(engine_with(cap - 1), {kShort, 1}, path) == V4I_E_NO_MEMORY);
 }
 
 TEST_CASE("With a tier a session runs to its end under less, and the plan says how much") {
