@@ -43,4 +43,23 @@ constexpr std::int64_t attention_scratch_floats(std::int64_t dim, std::int64_t r
   return kAttentionTile * dim + lanes * (dim / 2 + 1) + (rows + kAttentionTile) * lanes + 16;
 }
 
+// Queries of one head against a tile of keys, all to all, added to what earlier tiles gave:
+//   l_i = (q . k_i) scale;  m = max(top, max l_i);  keep = exp(top - m)
+//   sum <- keep sum + sum_i p(l_i) v_i,   p = exp(l_i - m), rounded to bf16 when round_bf16
+//   mass <- keep mass + sum_i exp(l_i - m);  top <- m
+// What a query found is sum / mass in the end.  top is -infinity before the first tile, mass and
+// sum are 0.
+struct DenseAttentionArgs {
+  const float* q;  // [queries, q_stride], dim of them
+  std::int64_t queries, q_stride;
+  const float* k;  // [dim, kDenseTile]: a key is a column
+  const float* v;  // [keys, dim]
+  int keys;        // at most kDenseTile
+  int dim;
+  float scale;
+  bool round_bf16;
+  float *top, *mass, *sum;  // [queries], [queries], [queries, dim]
+};
+constexpr int kDenseTile = 64;
+
 }  // namespace v4i::kernels

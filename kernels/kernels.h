@@ -19,6 +19,7 @@ struct KernelTable {
   void (*linear)(const LinearArgs&);
   void (*linear_int8)(const LinearArgs&);  // null: this table has none
   void (*attention)(const AttentionArgs&);
+  bool (*dense_attention)(const DenseAttentionArgs&);  // false: a logit is no finite number
   void (*index_scores)(const IndexArgs&);
   // Row operations: the same bits in every table, but for pool and swiglu.
   void (*query_heads)(const HeadsArgs&);   // norm without a weight, then rope

@@ -14,7 +14,7 @@ namespace v4i::kernels {
 // `nan`: nan_codes; `rows`: the instruction set whose row operations it has.
 // clang-format off
 #define V4I_TABLE(isa, nan, rows, int8)                                    \
-  {#isa, isa::linear, int8, isa::attention, isa::index_scores,        \
+  {#isa, isa::linear, int8, isa::attention, rows::dense_attention, isa::index_scores,        \
    rows::query_heads, rows::output_heads, rows::index_heads, rows::store_row, rows::pool, \
    rows::quantise, rows::swiglu, rows::collapse, rows::mix_back, nan, nullptr, nullptr}
 // clang-format on
@@ -73,6 +73,7 @@ constexpr KernelTable kNeonBf16 = {"neonbf16",
                                    neonbf16::linear,
                                    nullptr,
                                    neon::attention,
+                                   neon::dense_attention,
                                    neon::index_scores,
                                    neon::query_heads,
                                    neon::output_heads,

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Writes a slice of DeepSeek-V4.1-Flash: a few layers at true width, random weights, without tables.
 
-usage: make_slice.py DIR [--experts 64]
+usage: make_slice.py DIR [--experts 64] [--tower 2]
 
 Five layers: two with a window alone, an owner of ratio-2 rows and a layer that reuses them, and an owner of ratio-1 rows that
 publishes candidates; n-gram tables before layers 1 and 3.  A token uses 6 experts as in the whole model; there are fewer to
 choose from, so that the slice fits into 16 GB (64: 10 GB).  Then `make_table.py DIR --layers 1,3` writes the tables.
+--tower: an image tower of so many blocks (the model's has 32); 0: none.
 Needs numpy.
 """
 import argparse
@@ -114,6 +115,30 @@ def layer(w, l, experts):
         for name in ('q_weight', 'k_weight'): w.bf16(p + 'engram.' + name, 4, D, std=0.1, mean=1.0)
 
 
+def tower(w, blocks):
+    def dense(base, rows, cols, bias=True):
+        w.bf16(base + '.weight', rows, cols)
+        if bias: w.bf16(base + '.bias', rows, std=0.1)
+    dense('vision.patch_embed.proj', 1024, 588)
+    for n in range(blocks):
+        p = f'vision.blocks.{n}.'
+        for name in ('norm1', 'norm2'): w.bf16(p + name + '.weight', 1024, std=0.1, mean=1.0)
+        dense(p + 'attn.wqkv', 3072, 1024)
+        dense(p + 'attn.wo', 1024, 1024)
+        dense(p + 'mlp.w1', 5632, 1024, bias=False)
+        dense(p + 'mlp.w2', 1024, 2816, bias=False)
+    w.bf16('vision.norm.weight', 1024, std=0.1, mean=1.0)
+    dense('aligner.w1', D, 9216)
+    dense('aligner.w2', D, D)
+    for n in ('start', 'end', 'newline'): w.bf16(f'image_{n}', D, std=1.0)
+
+
+def tower_config(blocks):
+    return dict(model_type='deepseek_v41_vision', num_hidden_layers=blocks, hidden_size=1024, num_attention_heads=16,
+                intermediate_size=2816, patch_size=14, rope_theta=10000, downsample_ratio=3, max_image_tokens=1024,
+                min_pixels=295936, max_wh_ratio=None)
+
+
 def config(experts):
     text = dict(
         model_type='deepseek_v41_text', vocab_size=VOCAB, hidden_size=D, moe_intermediate_size=WIDE, num_hidden_layers=LAYERS,
@@ -134,6 +159,7 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('dir')
     ap.add_argument('--experts', type=int, default=64)
+    ap.add_argument('--tower', type=int, default=0)
     a = ap.parse_args()
     os.makedirs(a.dir, exist_ok=True)
     random, names, total = Random(), {}, 0
@@ -148,7 +174,14 @@ def main():
             layer(w, l, a.experts)
         total += w.write()
         names.update({t[0]: file for t in w.tensors})
-    for name, value in (('config.json', config(a.experts)), ('model.safetensors.index.json', dict(weight_map=names))):
+    c = config(a.experts)
+    if a.tower > 0:
+        w = Shard(os.path.join(a.dir, 'model-tower.safetensors'), random)
+        tower(w, a.tower)
+        total += w.write()
+        names.update({t[0]: 'model-tower.safetensors' for t in w.tensors})
+        c.update(vision_config=tower_config(a.tower), image_token_id=129264)
+    for name, value in (('config.json', c), ('model.safetensors.index.json', dict(weight_map=names))):
         with open(os.path.join(a.dir, name), 'w') as f: json.dump(value, f, indent=1)
     print(len(names), 'tensors,', total, 'bytes')
 

@@ -16,11 +16,13 @@ namespace {
 #include "kernels/cpu/scales.inl"
 #include "kernels/cpu/exp.inl"
 #include "kernels/cpu/attention.inl"
+#include "kernels/cpu/dense_attention.inl"
 // clang-format on
 
 }  // namespace
 
 void avx512::attention(const AttentionArgs& a) { kernels::attention(a); }
+bool avx512::dense_attention(const DenseAttentionArgs& a) { return kernels::dense_attention(a); }
 
 }  // namespace v4i::kernels
 

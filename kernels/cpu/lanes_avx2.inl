@@ -2,8 +2,9 @@
 // 16 lanes are two registers, so that sums are formed in the same order as in the
 // AVX-512 kernels, and with the same bits.  Included inside an anonymous namespace.
 
-constexpr int kTokenTile = 1;  // 4 rows x 1 token = 8 of 16 registers hold sums
+constexpr int kTileTokens = 3;  // 4 rows x 3 tokens x 8 lanes = 12 of 16 registers hold sums
 constexpr int kRowTile = 4;    // rows that one token alone meets together
+constexpr int kDenseF16 = 1;   // 4 queries x 1
 
 struct F16 {
   __m256 lo, hi;
@@ -16,6 +17,14 @@ alignas(32) constexpr std::int32_t kMask[32] = {-1, -1, -1, -1, -1, -1, -1, -1, 
 inline __m256i first(int n, int half) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMask + 16 - n + 8 * half));
 }
+
+// Of sixteen lanes, as many as a register has.
+using Register = __m256;
+constexpr int kRegisterLanes = 8;
+inline Register register_zero() { return _mm256_setzero_ps(); }
+inline Register register_load(const float* p) { return _mm256_loadu_ps(p); }
+inline void register_store(float* p, Register a) { _mm256_storeu_ps(p, a); }
+inline Register register_fma(Register a, Register b, Register c) { return _mm256_fmadd_ps(a, b, c); }
 
 inline F16 zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 inline F16 all(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }

@@ -1,14 +1,23 @@
 // AVX-512 (F, BW, VL, DQ): sixteen float32 lanes, for linear.inl, attention.inl and indexer.inl.
 // Included inside an anonymous namespace.
 
-constexpr int kTokenTile = 4;  // 4 rows x 4 tokens = 16 of 32 registers hold sums
+constexpr int kTileTokens = 6;  // 4 rows x 6 tokens = 24 of 32 registers hold sums
 constexpr int kRowTile = 8;    // rows that one token alone meets together
+constexpr int kDenseF16 = 2;   // 4 queries x 2
 
 struct F16 {
   __m512 v;
 };
 
 inline __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+
+// Of sixteen lanes, as many as a register has.
+using Register = __m512;
+constexpr int kRegisterLanes = 16;
+inline Register register_zero() { return _mm512_setzero_ps(); }
+inline Register register_load(const float* p) { return _mm512_loadu_ps(p); }
+inline void register_store(float* p, Register a) { _mm512_storeu_ps(p, a); }
+inline Register register_fma(Register a, Register b, Register c) { return _mm512_fmadd_ps(a, b, c); }
 
 inline F16 zero() { return {_mm512_setzero_ps()}; }
 inline F16 all(float x) { return {_mm512_set1_ps(x)}; }

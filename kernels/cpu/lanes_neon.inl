@@ -2,12 +2,21 @@
 // 16 lanes are four registers, so that sums are formed in the same order as in the AVX2 and
 // AVX-512 kernels, and with the same bits.  Included inside an anonymous namespace.
 
-constexpr int kTokenTile = 1;  // 4 rows x 1 token = 16 of 32 registers hold sums
+constexpr int kTileTokens = 6;  // 4 rows x 6 tokens x 4 lanes = 24 of 32 registers hold sums
 constexpr int kRowTile = 4;    // rows that one token alone meets together
+constexpr int kDenseF16 = 1;   // 4 queries x 1
 
 struct F16 {
   float32x4_t a, b, c, d;  // not an array: gcc 12 would keep sums in memory
 };
+
+// Of sixteen lanes, as many as a register has.
+using Register = float32x4_t;
+constexpr int kRegisterLanes = 4;
+inline Register register_zero() { return vdupq_n_f32(0.0f); }
+inline Register register_load(const float* p) { return vld1q_f32(p); }
+inline void register_store(float* p, Register a) { vst1q_f32(p, a); }
+inline Register register_fma(Register a, Register b, Register c) { return vfmaq_f32(c, a, b); }
 
 // The same operation on each register.
 template <class Op, class... X>

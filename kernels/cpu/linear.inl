@@ -135,43 +135,77 @@ inline void rows_times_token(const LinearArgs& a, std::int64_t r0, std::int64_t 
   for (int i = 0; i < kCount; ++i) put(a, t, r0 + i, sum[i]);
 }
 
-// kR rows of scratch times kT tokens.
+// Many tokens.  Sums of a block of tokens lie in memory, [row][token][16], while its columns come
+// some at a time: what is multiplied stays in the first-level cache, and x is read from further away
+// once for all rows of scratch.
+constexpr std::int64_t kBlockTokens = 48, kBlockCols = 512;
+
+// kR rows of scratch times kT tokens, columns [k, end), added to `sums` unless k is 0.  A part of
+// the lanes at a time, so that all sums are in registers.
 template <int kR, int kT>
-inline void tile(const LinearArgs& a, const float* w, std::int64_t stride, std::int64_t r0,
-                 std::int64_t t0) {
-  F16 sum[kR][kT];
-  const float* x[kT];
-  for (int t = 0; t < kT; ++t) {
-    x[t] = token_row(a, t0 + t);
-    for (int r = 0; r < kR; ++r) sum[r][t] = zero();
-  }
-  const std::int64_t cols = a.w.cols, whole = cols / 16 * 16;
-  for (std::int64_t k = 0; k < whole; k += 16) {
-    F16 v[kT];
-    for (int t = 0; t < kT; ++t) v[t] = load(x[t] + k);
-    for (int r = 0; r < kR; ++r) {
-      const F16 u = load(w + r * stride + k);
-      for (int t = 0; t < kT; ++t) sum[r][t] = fma(u, v[t], sum[r][t]);
+inline void tile(const float* w, std::int64_t stride, const float* const* x, std::int64_t k,
+                 std::int64_t end, float* sums) {
+  for (int lane = 0; lane < 16; lane += kRegisterLanes) {
+    Register sum[kR][kT];
+    for (int r = 0; r < kR; ++r)
+      for (int t = 0; t < kT; ++t)
+        sum[r][t] = k == 0 ? register_zero() : register_load(sums + (r * kBlockTokens + t) * 16 + lane);
+    for (std::int64_t c = k + lane; c < end; c += 16) {
+      Register v[kT];
+      for (int t = 0; t < kT; ++t) v[t] = register_load(x[t] + c);
+      for (int r = 0; r < kR; ++r) {
+        const Register u = register_load(w + r * stride + c);
+        for (int t = 0; t < kT; ++t) sum[r][t] = register_fma(u, v[t], sum[r][t]);
+      }
     }
+    for (int r = 0; r < kR; ++r)
+      for (int t = 0; t < kT; ++t)
+        register_store(sums + (r * kBlockTokens + t) * 16 + lane, sum[r][t]);
   }
-  if (whole < cols) {
-    const int n = static_cast<int>(cols - whole);
-    for (int t = 0; t < kT; ++t) {
-      const F16 v = load_first(x[t] + whole, n);
-      for (int r = 0; r < kR; ++r) sum[r][t] = fma(load(w + r * stride + whole), v, sum[r][t]);
-    }
-  }
-  for (int r = 0; r < kR; ++r)
-    for (int t = 0; t < kT; ++t) put(a, t0 + t, r0 + r, sum[r][t]);
 }
 
 template <int kR>
-inline void scratch_times_tokens(const LinearArgs& a, std::int64_t offset, std::int64_t r0) {
-  const std::int64_t stride = (a.w.cols + 15) / 16 * 16;
-  const float* w = a.scratch + offset * stride;
+inline void tiles(const float* w, std::int64_t stride, const float* const* x, std::int64_t n,
+                  std::int64_t k, std::int64_t end, float* sums) {
   std::int64_t t = 0;
-  for (; t + kTokenTile <= a.tokens; t += kTokenTile) tile<kR, kTokenTile>(a, w, stride, r0, t);
-  for (; t < a.tokens; ++t) tile<kR, 1>(a, w, stride, r0, t);
+  for (; t + kTileTokens <= n; t += kTileTokens)
+    tile<kR, kTileTokens>(w, stride, x + t, k, end, sums + 16 * t);
+  for (; t + 2 <= n; t += 2) tile<kR, 2>(w, stride, x + t, k, end, sums + 16 * t);
+  for (; t < n; ++t) tile<kR, 1>(w, stride, x + t, k, end, sums + 16 * t);
+}
+
+// Adds the columns behind the last sixteen and folds.
+inline void finish_sums(const LinearArgs& a, std::int64_t r0, std::int64_t rows, std::int64_t t0,
+                        const float* const* x, std::int64_t n, const float* sums) {
+  const std::int64_t cols = a.w.cols, whole = cols / 16 * 16, stride = (cols + 15) / 16 * 16;
+  const int rest = static_cast<int>(cols - whole);
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t t = 0; t < n; ++t) {
+      F16 sum = load(sums + (r * kBlockTokens + t) * 16);
+      if (rest > 0)
+        sum = fma(load(a.scratch + r * stride + whole), load_first(x[t] + whole, rest), sum);
+      put(a, t0 + t, r0 + r, sum);
+    }
+}
+
+// Rows [r0, r0 + rows), which are in scratch, times all tokens.
+inline void scratch_times_tokens(const LinearArgs& a, std::int64_t r0, std::int64_t rows) {
+  const std::int64_t cols = a.w.cols, whole = cols / 16 * 16, stride = (cols + 15) / 16 * 16;
+  alignas(64) float sums[kRows * kBlockTokens * 16];
+  for (std::int64_t t0 = 0; t0 < a.tokens; t0 += kBlockTokens) {
+    const std::int64_t n = a.tokens - t0 < kBlockTokens ? a.tokens - t0 : kBlockTokens;
+    const float* x[kBlockTokens];
+    for (std::int64_t t = 0; t < n; ++t) x[t] = token_row(a, t0 + t);
+    for (std::int64_t k = 0; k == 0 || k < whole; k += kBlockCols) {
+      const std::int64_t end = k + kBlockCols < whole ? k + kBlockCols : whole;
+      std::int64_t r = 0;
+      for (; r + 4 <= rows; r += 4)
+        tiles<4>(a.scratch + r * stride, stride, x, n, k, end, sums + r * kBlockTokens * 16);
+      for (; r < rows; ++r)
+        tiles<1>(a.scratch + r * stride, stride, x, n, k, end, sums + r * kBlockTokens * 16);
+    }
+    finish_sums(a, r0, rows, t0, x, n, sums);
+  }
 }
 
 template <Format kFormat>
@@ -185,9 +219,7 @@ void linear_of(const LinearArgs& a) {
   while (r < a.row_end) {
     const std::int64_t count = a.row_end - r < kRows ? a.row_end - r : kRows;
     rows_to_scratch<kFormat>(a, r, count);
-    std::int64_t i = 0;
-    for (; i + 4 <= count; i += 4) scratch_times_tokens<4>(a, i, r + i);
-    for (; i < count; ++i) scratch_times_tokens<1>(a, i, r + i);
+    scratch_times_tokens(a, r, count);
     r += count;
   }
 }

@@ -24,7 +24,7 @@ namespace avx512bf16 {
 void linear_int8(const LinearArgs& a);
 void prepare(const LinearArgs& a, int part, int parts, void* out);
 void prepare_int8(const LinearArgs& a, int part, int parts, void* out);
-}
+}  // namespace avx512bf16
 #elif defined(__aarch64__)
 V4I_KERNELS(neon)
 namespace neonbf16 {
@@ -33,17 +33,18 @@ void linear(const LinearArgs& a);
 #endif
 #undef V4I_KERNELS
 
-#define V4I_ROW_KERNELS(isa)             \
-  namespace isa {                        \
-  void query_heads(const HeadsArgs& a);  \
-  void output_heads(const HeadsArgs& a); \
-  void index_heads(const HeadsArgs& a);  \
-  void store_row(const PackArgs& a);     \
-  void pool(const PoolArgs& a);          \
-  void quantise(const QuantiseArgs& a);  \
-  void swiglu(const SwigluArgs& a);      \
-  void collapse(const CollapseArgs& a);  \
-  void mix_back(const MixArgs& a);       \
+#define V4I_ROW_KERNELS(isa)                         \
+  namespace isa {                                    \
+  bool dense_attention(const DenseAttentionArgs& a); \
+  void query_heads(const HeadsArgs& a);              \
+  void output_heads(const HeadsArgs& a);             \
+  void index_heads(const HeadsArgs& a);              \
+  void store_row(const PackArgs& a);                 \
+  void pool(const PoolArgs& a);                      \
+  void quantise(const QuantiseArgs& a);              \
+  void swiglu(const SwigluArgs& a);                  \
+  void collapse(const CollapseArgs& a);              \
+  void mix_back(const MixArgs& a);                   \
   }
 V4I_ROW_KERNELS(scalar)
 #if defined(__x86_64__)

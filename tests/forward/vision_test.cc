@@ -194,21 +194,31 @@ TEST_CASE("memory of the image tower grows with the patches, not with their squa
   const GoldenImage &some = rig.images[3], &many = rig.images[4];
   const auto patches = static_cast<double>(many.grid.patches() - some.grid.patches());
   const auto width = static_cast<double>(rig.model->config().vision.width);
-  // x and q in float32, k and v in bf16
-  CHECK(peak(many) - peak(some) < 1.1 * patches * width * (4 + 4 + 2 + 2));
+  // x, q, k and v in float32
+  CHECK(peak(many) - peak(some) < 1.1 * patches * width * 4 * sizeof(float));
 }
 
 namespace {
 
-// A table whose linear() sets a flag in its `countdown`th call, and counts those that follow.
+// A table whose products and attention set a flag in the `countdown`th call, and count those that
+// follow.
 CancelFlag cancel_in_call;
 std::atomic<int> countdown, calls_after;
 const kernels::KernelTable* wrapped = nullptr;
 
-void linear_that_cancels(const kernels::LinearArgs& a) {
+void count_call() {
   if (countdown.fetch_sub(1) == 1) cancel_in_call.signal();
   if (cancel_in_call.is_set()) calls_after.fetch_add(1);
+}
+
+void linear_that_cancels(const kernels::LinearArgs& a) {
+  count_call();
   wrapped->linear(a);
+}
+
+bool attention_that_cancels(const kernels::DenseAttentionArgs& a) {
+  count_call();
+  return wrapped->dense_attention(a);
 }
 
 }  // namespace
@@ -219,6 +229,7 @@ TEST_CASE("an image's encoding stops soon after it is cancelled", "[forward][vis
   wrapped = kernels::select_kernels(nullptr);
   kernels::KernelTable table = *wrapped;
   table.linear = linear_that_cancels;
+  table.dense_attention = attention_that_cancels;
   table.prepare = nullptr;
   ThreadPool pool(2);
   Budget budget;

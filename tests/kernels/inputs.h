@@ -13,8 +13,9 @@
 namespace v4i::test {
 
 inline std::vector<const kernels::KernelTable*> tables() {
-  const kernels::KernelTable* t[8];
-  return {t, t + kernels::available_kernels(t, 8)};
+  std::vector<const kernels::KernelTable*> t(8);
+  t.resize(std::size_t(kernels::available_kernels(t.data(), 8)));
+  return t;
 }
 
 inline std::vector<float> normal(std::size_t n, unsigned seed) {

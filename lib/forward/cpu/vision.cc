@@ -24,9 +24,8 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; 
 
 // The most columns of a matrix.
 std::int64_t most_columns(const ImageTower& t) {
-  std::int64_t most = std::max({t.weights.patch.w.cols, t.config.width, t.config.mlp_width,
-                                t.weights.align1.w.cols, t.weights.align2.w.cols});
-  return std::max(most, ImageAttention::kTile);
+  return std::max({t.weights.patch.w.cols, t.config.width, t.config.mlp_width,
+                   t.weights.align1.w.cols, t.weights.align2.w.cols});
 }
 
 Buffer<float> floats(const ImageTower& t, std::int64_t count) {

@@ -10,12 +10,12 @@
 
 namespace v4i::forward::cpu {
 
-// Keys and values of the tower's block in work, as matrices that the products of linear.cc take:
-// a head's keys are rows; its values are columns, tile by tile of kTile patches.  bf16 in native.
+// Keys and values of the tower's block in work, as kernels::dense_attention takes them: of each
+// head keys lie in tiles, as columns, and values as rows.
 class ImageAttention {
  public:
   static constexpr std::int64_t kQueries = 64;  // of a head, in one piece of work
-  static constexpr std::int64_t kTile = 512;    // keys whose logits exist at a time
+  static constexpr std::int64_t kTile = kernels::kDenseTile;
 
   ImageAttention(const Cpu& cpu, const model::VisionConfig& config, const PatchGrid& grid,
                  Budget& budget);
@@ -29,28 +29,28 @@ class ImageAttention {
 
  private:
   struct Scratch {
-    Buffer<float> logits;     // [kQueries, kTile]
-    Buffer<float> part, sum;  // [kQueries, head_dim]: of a tile, of all so far
-    Buffer<float> top, mass;  // [kQueries]: greatest logit, sum of the weights
+    Buffer<float> sum;        // [kQueries, head_dim]
+    Buffer<float> top, mass;  // [kQueries]
   };
 
   void fill_angles(const model::VisionConfig& config, const PatchGrid& grid, Budget& budget);
   void turn(std::int64_t patch, float* head) const;
   void put_patch(std::int64_t patch, float* row);
   [[noreturn]] void refuse(const char* what) const;
-  void store(Buffer<std::byte>& to, std::int64_t at, float value);
-  Weight matrix(const Buffer<std::byte>& from, std::int64_t at, std::int64_t rows,
-                std::int64_t cols) const;
+  // The tile that the patch is in: [dim, kTile].
+  float* keys(std::int64_t head, std::int64_t patch) {
+    const std::int64_t tiles = (patches_ + kTile - 1) / kTile;
+    return k_.data() + (head * tiles + patch / kTile) * kTile * dim_;
+  }
+  float* values(std::int64_t head, std::int64_t patch) {
+    return v_.data() + (head * patches_ + patch) * dim_;
+  }
   void attend_to(std::int64_t head, std::int64_t first, std::int64_t n, int thread);
-  void product(const Weight& w, const float* x, std::int64_t x_stride, std::int64_t n, float* y,
-               std::int64_t y_stride, int thread) const;
-
   const Cpu& cpu_;
   const std::int64_t patches_, width_, heads_, dim_, grid_width_;
-  const std::size_t value_bytes_;         // of a key's or value's element
   Buffer<float> row_turn_, column_turn_;  // [index][dim / 4] cosines, then as many sines
   Buffer<float> q_;                       // [patches, width]
-  Buffer<std::byte> k_, v_;               // [heads][patches][dim]; [heads][tile][dim][kTile]
+  Buffer<float> k_, v_;                   // [heads][tile][dim][kTile]; [heads][patches][dim]
   std::vector<Scratch> scratch_;          // of each thread
 };
 
