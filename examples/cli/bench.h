@@ -40,6 +40,8 @@ struct BenchResult {
   Json profile;                                           // of v4i_session_timeline, or null
 };
 
+// How many ids from 0 on are text: all but, in V4.1, those from the one that stands for an image.
+std::uint32_t text_tokens(const v4infer::Model& model);
 // Token ids without a pattern; the same for the same seed.
 v4infer::Tokens some_tokens(std::size_t n, std::uint32_t vocab, std::uint64_t seed = 1);
 // Weights that one token behind `before` tokens reads: the indexer only chooses where

@@ -31,6 +31,11 @@ double sum_of(const char* what, const Json& kind) {
 
 }  // namespace
 
+std::uint32_t text_tokens(const v4infer::Model& model) {
+  const v4i_token image = model.special(V4I_SPECIAL_IMAGE);
+  return image > 0 ? static_cast<std::uint32_t>(image) : take(model.info()).vocab_size;
+}
+
 v4infer::Tokens some_tokens(std::size_t n, std::uint32_t vocab, std::uint64_t seed) {
   v4infer::Tokens out;
   for (std::uint64_t x = seed; out.size() < n;) {
@@ -56,7 +61,7 @@ Bench::Bench(const BenchArgs& args, Peaks& peaks) : args_(args), peaks_(peaks) {
   ModelArgs model = args.model;
   model.verify |= args.sessions > 1;  // their steps meet new experts all the time
   opened_ = open_model(model);
-  vocab_ = take(opened_.model.info()).vocab_size;
+  vocab_ = text_tokens(opened_.model);
   description_ = Json::parse(take(opened_.model.describe()));
   device_ = v4infer::init<v4i_device_info>();
   v4i_engine_device_info(opened_.engine.get(), 0, &device_, nullptr);

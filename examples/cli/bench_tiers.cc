@@ -95,7 +95,7 @@ class TiersBench {
     ModelArgs model = model_;
     model.ram = row.cap;
     const Opened opened = open_model(model);
-    const std::uint32_t vocab = take(opened.model.info()).vocab_size;
+    const std::uint32_t vocab = text_tokens(opened.model);
     auto session = take(v4infer::Session::create(opened.model, opened.session_options()));
     auto start = Clock::now();
     check(session.append(some_tokens(static_cast<std::size_t>(tokens_), vocab)));

@@ -14,6 +14,7 @@ namespace {
 
 constexpr char kHelp[] =
     "  /think off|on|low|high|max   how much the model thinks before it answers\n"
+    "  /image FILE                  show an image with the next message; /image forgets them\n"
     "  /save FILE, /load FILE       the whole conversation, computed state included\n"
     "  /fork                        remember this point;  /back returns to it\n"
     "  /clear                       forget the conversation\n"
@@ -23,6 +24,7 @@ struct Args {
   ModelArgs model;
   SampleArgs sample;
   ChatArgs chat;
+  ImageArgs images;
   std::string system;
   bool json = false, stats = false;
 };
@@ -30,7 +32,10 @@ struct Args {
 class Chat {
  public:
   Chat(const Args& args, const Opened& opened)
-      : args_(args), opened_(opened), now_(opened, args.sample, args.chat, args.system) {}
+      : args_(args),
+        opened_(opened),
+        now_(opened, args.sample, args.chat, args.system),
+        images_(load_images(opened, args.images)) {}
 
   // Until /quit or the end of the input.
   void loop() {
@@ -77,18 +82,20 @@ class Chat {
 
   void ask(const std::string& text) {
     bool reasoning = false;
-    const Answer answer = now_.ask(text, !args_.json && stderr_is_terminal(), [&](const Json& e) {
-      if (args_.json) return print_json(e);
-      if (human() && (e["type"] == "reasoning") != reasoning) {
-        print_text(reasoning ? "\x1b[0m\n" : "\x1b[2m");  // reasoning is dim
-        reasoning = !reasoning;
-      }
-      if (e["type"] == "tool_call")
-        print_text("\n[tool call] " + e["name"].get<std::string>() + " " +
-                   e["arguments"].get<std::string>() + "\n");
-      else
-        print_text(e["text"].get<std::string>());
-    });
+    const Answer answer =
+        now_.ask(text, images_, !args_.json && stderr_is_terminal(), [&](const Json& e) {
+          if (args_.json) return print_json(e);
+          if (human() && (e["type"] == "reasoning") != reasoning) {
+            print_text(reasoning ? "\x1b[0m\n" : "\x1b[2m");  // reasoning is dim
+            reasoning = !reasoning;
+          }
+          if (e["type"] == "tool_call")
+            print_text("\n[tool call] " + e["name"].get<std::string>() + " " +
+                       e["arguments"].get<std::string>() + "\n");
+          else
+            print_text(e["text"].get<std::string>());
+        });
+    images_.clear();
     if (args_.json) {
       Json end{{"type", "end"}, {"finish", finish_name(answer.finish)}};
       end.update(speed_json(answer));
@@ -110,6 +117,8 @@ class Chat {
     const std::string rest = space == std::string::npos ? "" : line.substr(space + 1);
     if (name == "/quit" || name == "/exit") {
       done_ = true;
+    } else if (name == "/image") {
+      image(rest);
     } else if (name == "/save" && !rest.empty()) {
       now_.save(rest);
       say("saved to " + rest);
@@ -128,10 +137,22 @@ class Chat {
       now_.chat().think = rest;
       say("thinking: " + rest);
     } else if (name == "/clear") {
+      images_.clear();
       now_.clear();
     } else {
       say(kHelp);
     }
+  }
+
+  void image(const std::string& path) {
+    if (path.empty()) {
+      images_.clear();
+      return say("no image with the next message");
+    }
+    std::uint64_t tokens = 0;
+    images_.push_back(load_image(opened_, path, args_.images.max_tokens, &tokens));
+    say(path + ": " + (tokens > 0 ? std::to_string(tokens) + " tokens, " : std::string()) +
+        "with the next message");
   }
 
   static bool is_think(const std::string& s) {
@@ -142,6 +163,7 @@ class Chat {
   const Opened& opened_;
   Conversation now_;
   std::vector<Conversation> earlier_;
+  ImageFiles images_;  // of the next message
   bool done_ = false;
 };
 
@@ -161,6 +183,8 @@ void add_chat(CLI::App& app) {
   add_session_args(*c, args->model);
   add_sample_args(*c, args->sample);
   add_chat_args(*c, args->chat);
+  add_image_args(*c, args->images,
+                 "an image of the first message; may be given several times (DeepSeek-V4.1)");
   c->add_option("--system", args->system, "the system message");
   c->add_flag("--stats", args->stats, "say after each answer where its memory is, on stderr");
   c->add_flag("--json", args->json, "events as JSON lines on stdout; one message per input line");

@@ -1,16 +1,84 @@
 // Conversation; see conversation.h.
 #include "conversation.h"
 
-#include <cstring>
+#include <algorithm>
 #include <fstream>
 
 namespace cli {
 namespace {
 
-// A saved conversation: this line, the length of the messages in decimal, a line end,
-// the messages as JSON, then the session as the library writes it.
-constexpr char kMagic[] = "v4infer conversation 1\n";
+// A saved conversation: the first line, the length of the messages in decimal, a line end, the
+// messages as JSON, then the session as the library writes it.  With images, version 2: between
+// messages and session their number and, of each, the lengths of its path and of its bytes and its
+// limit of tokens, in decimal on a line; then the path and the bytes.
+constexpr char kMagic[] = "v4infer conversation ";
 constexpr std::size_t kMaxMessages = std::size_t{1} << 30;
+constexpr std::size_t kMaxImage = std::size_t{1} << 28, kMaxPath = 1 << 16, kMaxImages = 10000;
+
+// Pieces of a saved conversation; what is wrong is a Failure that names the file.
+class SavedReader {
+ public:
+  explicit SavedReader(const std::string& path) : path_(path), in_(path, std::ios::binary) {
+    if (!in_) throw Failure(path + ": cannot be read");
+    if (bytes(sizeof kMagic - 1) != kMagic) damaged("is not a saved conversation");
+  }
+  [[noreturn]] void damaged(const char* what) const { throw Failure(path_ + ": " + what); }
+
+  // A number up to `most` and the white space behind it.
+  std::size_t number(std::size_t most) {
+    std::size_t n = 0;
+    if (!(in_ >> n) || n > most || (in_.get(), !in_)) damaged("is not a saved conversation");
+    return n;
+  }
+  std::string bytes(std::size_t n) {  // in pieces: the length may be a lie
+    constexpr std::size_t kPiece = std::size_t{1} << 20;
+    std::string out;
+    while (in_ && out.size() < n) {
+      const std::size_t at = out.size();
+      out.resize(std::min(n, at + kPiece));
+      in_.read(out.data() + at, static_cast<std::streamsize>(out.size() - at));
+      out.resize(at + static_cast<std::size_t>(in_.gcount()));
+    }
+    if (out.size() != n) damaged("is not a saved conversation, or cut");
+    return out;
+  }
+  std::size_t read(void* data, std::size_t n) {
+    in_.read(static_cast<char*>(data), static_cast<std::streamsize>(n));
+    return static_cast<std::size_t>(in_.gcount());
+  }
+
+ private:
+  std::string path_;
+  std::ifstream in_;
+};
+
+ImageFiles read_images(SavedReader& in) {
+  ImageFiles out;
+  const std::size_t count = in.number(kMaxImages);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t path = in.number(kMaxPath), bytes = in.number(kMaxImage);
+    const auto most = static_cast<std::uint32_t>(in.number(1 << 20));
+    std::string name = in.bytes(path);
+    out.push_back(std::make_shared<const ImageFile>(std::move(name), in.bytes(bytes), most));
+  }
+  return out;
+}
+
+void write_images(std::ofstream& out, const ImageFiles& images) {
+  out << images.size() << "\n";
+  for (const auto& i : images)
+    out << i->path().size() << " " << i->bytes().size() << " " << i->max_tokens() << "\n"
+        << i->path() << i->bytes();
+}
+
+std::size_t image_parts(const Json& messages) {
+  std::size_t n = 0;
+  for (const Json& m : messages) {
+    if (!m.is_object() || !m.contains("content") || !m["content"].is_array()) continue;
+    for (const Json& part : m["content"]) n += part.value("type", "") == "image" ? 1 : 0;
+  }
+  return n;
+}
 
 // An answer's text as it comes -> events, through the library's stream parser.
 class EventStream {
@@ -68,14 +136,26 @@ Conversation::Conversation(const Conversation& o, v4infer::Session session)
       sample_(o.sample_),
       chat_(o.chat_),
       messages_(o.messages_),
+      images_(o.images_),
       session_(std::move(session)) {}
 
-Answer Conversation::ask(const std::string& text, bool bar, const Show& show) {
-  Json messages = messages_;
-  messages.push_back(Json{{"role", "user"}, {"content", text}});
-  const v4i_chat_options options = chat_options(chat_);
+void Conversation::sync(const Json& messages, const ImageFiles& images,
+                        const v4i_chat_options& options) {
   const std::string json = messages.dump(-1, ' ', false, Json::error_handler_t::replace);
-  take(session_.sync(take(opened_->model.chat(json, options))));
+  ImageFiles in_order;
+  for (const std::uint32_t i : take(opened_->model.image_order(json, options)))
+    in_order.push_back(images.at(i));
+  take(session_.sync_media(take(opened_->model.chat(json, options)), views(in_order)));
+}
+
+Answer Conversation::ask(const std::string& text, const ImageFiles& images, bool bar,
+                         const Show& show) {
+  Json messages = messages_;
+  messages.push_back(user_message(text, images.size()));
+  ImageFiles all = images_;
+  all.insert(all.end(), images.begin(), images.end());
+  const v4i_chat_options options = chat_options(chat_);
+  sync(messages, all, options);
 
   EventStream stream(opened_->model, options.thinking >= 2);
   Json events = Json::array();
@@ -91,6 +171,7 @@ Answer Conversation::ask(const std::string& text, bool bar, const Show& show) {
   add(stream.finish());
   messages.push_back(assistant_message(events));
   messages_ = std::move(messages);
+  images_ = std::move(all);
   return answer;
 }
 
@@ -98,7 +179,8 @@ void Conversation::save(const std::string& path) {
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
   if (!out) throw Failure(path + ": cannot be written");
   const std::string json = messages_.dump(-1, ' ', false, Json::error_handler_t::replace);
-  out << kMagic << json.size() << "\n" << json;
+  out << kMagic << (images_.empty() ? 1 : 2) << "\n" << json.size() << "\n" << json;
+  if (!images_.empty()) write_images(out, images_);
   check(session_.save([&](const void* data, std::size_t bytes) {
     out.write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));
     return static_cast<bool>(out);
@@ -108,26 +190,18 @@ void Conversation::save(const std::string& path) {
 }
 
 void Conversation::load(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw Failure(path + ": cannot be read");
-  char magic[sizeof kMagic - 1];
-  std::size_t size = 0;
-  in.read(magic, sizeof magic);
-  if (!in || std::memcmp(magic, kMagic, sizeof magic) != 0 || !(in >> size) || in.get() != '\n' ||
-      size > kMaxMessages)
-    throw Failure(path + ": is not a saved conversation");
-  std::string json(size, ' ');
-  in.read(json.data(), static_cast<std::streamsize>(size));
-  Json messages = Json::parse(json, nullptr, false);
-  if (!in || !messages.is_array()) throw Failure(path + ": the messages are damaged");
+  SavedReader in(path);
+  const std::size_t version = in.number(2), size = in.number(kMaxMessages);
+  Json messages = Json::parse(in.bytes(size), nullptr, false);
+  if (!messages.is_array()) in.damaged("the messages are damaged");
+  ImageFiles images = version == 2 ? read_images(in) : ImageFiles();
+  if (image_parts(messages) != images.size())
+    in.damaged("its images are not those of its messages");
   session_ = take(v4infer::Session::restore(
-      opened_->model,
-      [&](void* data, std::size_t bytes) {
-        in.read(static_cast<char*>(data), static_cast<std::streamsize>(bytes));
-        return static_cast<std::size_t>(in.gcount());
-      },
+      opened_->model, [&](void* data, std::size_t bytes) { return in.read(data, bytes); },
       opened_->session_options()));
   messages_ = std::move(messages);
+  images_ = std::move(images);
   set_sampler();
 }
 
@@ -142,6 +216,7 @@ Conversation Conversation::fork() { return {*this, take(session_.fork())}; }
 void Conversation::clear() {
   const bool system = !messages_.empty() && messages_[0]["role"] == "system";
   messages_ = system ? Json::array({messages_[0]}) : Json::array();
+  images_.clear();
   check(session_.rewind(0));
 }
 

@@ -4,6 +4,7 @@
 
 #include "answer.h"
 #include "common.h"
+#include "image_file.h"
 
 namespace cli {
 namespace {
@@ -11,6 +12,7 @@ namespace {
 struct Args {
   ModelArgs model;
   SampleArgs sample;
+  ImageArgs images;
   std::string prompt, file;
   bool chat = false, special = false, json = false, stats = false;
   int logprobs = 0;
@@ -23,14 +25,16 @@ std::string piece(const v4infer::Model& model, v4i_token token) {
   return {text, len};
 }
 
-void append_prompt(const Args& a, const v4infer::Model& model, v4infer::Session& session) {
+void append_prompt(const Args& a, const Opened& opened, v4infer::Session& session) {
   const std::string text = a.file.empty() ? a.prompt : read_file(a.file);
+  const ImageFiles images = load_images(opened, a.images);
   if (a.chat) {
-    const Json messages = Json::array({Json{{"role", "user"}, {"content", text}}});
-    check(session.append(take(model.chat(messages.dump()))));
-  } else {
-    check(session.append(text, V4I_TOK_ADD_BOS | (a.special ? V4I_TOK_PARSE_SPECIAL : 0u)));
+    const Json messages = Json::array({user_message(text, images.size())});
+    return check(session.append_media(take(opened.model.chat(messages.dump())), views(images)));
   }
+  check(session.append("", V4I_TOK_ADD_BOS));
+  for (const v4i_image& i : views(images)) check(session.append_image(i));
+  check(session.append(text, a.special ? V4I_TOK_PARSE_SPECIAL : 0u));
 }
 
 // The chosen token and the most likely ones at its place.
@@ -72,7 +76,7 @@ void print_stats(const Opened& opened, const v4infer::Session& session, const An
 void run(const Args& a) {
   const Opened opened = open_model(a.model);
   v4infer::Session session = new_session(opened, a.sample);
-  append_prompt(a, opened.model, session);
+  append_prompt(a, opened, session);
   Json logprobs = Json::array();
   const Answer answer = write_answer(
       session, a.sample, !a.json && (a.stats || stderr_is_terminal()), [&](const v4i_step& step) {
@@ -106,6 +110,8 @@ void add_run(CLI::App& app) {
   auto* prompt = c->add_option("--prompt", args->prompt, "the text to continue");
   auto* file = c->add_option("--prompt-file", args->file, "a file with the text; - is stdin");
   prompt->excludes(file);
+  add_image_args(*c, args->images,
+                 "an image before the prompt; may be given several times (DeepSeek-V4.1)");
   c->add_flag("--chat", args->chat, "the prompt is a user's message to answer");
   c->add_flag("--special", args->special, "special tokens written in the prompt are meant");
   c->add_option("--logprobs", args->logprobs, "show this many likely tokens for each chosen one")

@@ -228,6 +228,15 @@ class Model : public detail::Handle<v4i_model, v4i_model_release> {
                                   n, err);
     });
   }
+  // Which image of the messages each V4I_SPECIAL_IMAGE of that prompt stands for.
+  Result<std::vector<std::uint32_t>> image_order(std::string_view messages_json,
+                                                 const v4i_chat_options& o = chat_options()) const {
+    return detail::fill<std::vector<std::uint32_t>>(
+        [&](std::uint32_t* out, std::size_t cap, std::size_t* n, v4i_error** err) {
+          return v4i_chat_image_order(get(), messages_json.data(), messages_json.size(), &o, out,
+                                      cap, n, err);
+        });
+  }
   // An answer's text -> {"thinking", "content", "tool_calls"}.
   Result<std::string> parse(std::string_view answer, std::int32_t thinking = 0) const {
     return detail::text([&](v4i_buffer** b, v4i_error** err) {

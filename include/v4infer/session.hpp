@@ -55,6 +55,8 @@ class Sampler : public detail::Handle<v4i_sampler, v4i_sampler_release> {
   }
 };
 
+using Images = std::vector<v4i_image>;
+
 class Session : public detail::Handle<v4i_session, v4i_session_release> {
  public:
   using Handle::Handle;
@@ -75,6 +77,25 @@ class Session : public detail::Handle<v4i_session, v4i_session_release> {
   Error append(const Tokens& t) {
     return call(
         [&](v4i_error** err) { return v4i_session_append_tokens(get(), t.data(), t.size(), err); });
+  }
+  // An image alone, and tokens whose V4I_SPECIAL_IMAGE are the images.
+  Error append_image(const v4i_image& image) {
+    return call([&](v4i_error** err) { return v4i_session_append_image(get(), &image, err); });
+  }
+  Error append_media(const Tokens& t, const Images& images) {
+    return call([&](v4i_error** err) {
+      return v4i_session_append_media(get(), t.data(), t.size(), images.data(), images.size(), err);
+    });
+  }
+  // Makes the timeline equal `t` and its images; says how many tokens need no computing.
+  Result<std::size_t> sync_media(const Tokens& t, const Images& images) {
+    std::size_t reused = 0;
+    Error e = call([&](v4i_error** err) {
+      return v4i_session_sync_media(get(), t.data(), t.size(), images.data(), images.size(),
+                                    &reused, err);
+    });
+    if (e) return e;
+    return reused;
   }
   // Makes the timeline equal `t`; says how many tokens need no computing.
   Result<std::size_t> sync(const Tokens& t) {
@@ -135,6 +156,19 @@ class Session : public detail::Handle<v4i_session, v4i_session_release> {
     std::vector<float> out(t.size() * vocab);
     Error e = call([&](v4i_error** err) {
       return v4i_session_eval(get(), t.data(), t.size(), &o, out.data(), out.size(), err);
+    });
+    if (e) return e;
+    return out;
+  }
+
+  // With images, whose tokens have rows, too: `rows` tokens in all.
+  Result<std::vector<float>> eval_media(const Tokens& t, const Images& images, std::size_t rows,
+                                        std::size_t vocab,
+                                        const v4i_run_options& o = init<v4i_run_options>()) {
+    std::vector<float> out(rows * vocab);
+    Error e = call([&](v4i_error** err) {
+      return v4i_session_eval_media(get(), t.data(), t.size(), images.data(), images.size(), &o,
+                                    out.data(), out.size(), err);
     });
     if (e) return e;
     return out;

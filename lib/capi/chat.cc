@@ -40,6 +40,23 @@ JsonValue text_value(std::string_view text) {
   return v;
 }
 
+// Images come before the text; a message of images alone has no text.
+JsonValue parts_value(std::uint32_t images, std::string_view text) {
+  constexpr std::uint32_t kMost = 10000;  // no context holds that many
+  if (images > kMost)
+    fail(Code::kInvalid, "v4i_chat_message.image_count is {}, allowed is 0 to {}", images, kMost);
+  JsonValue parts;
+  parts.kind = JsonValue::Kind::kArray;
+  JsonValue part;
+  part.kind = JsonValue::Kind::kObject;
+  part.members.push_back({"type", text_value("image")});
+  parts.items.assign(images, part);
+  if (text.empty()) return parts;
+  part.members = {{"type", text_value("text")}, {"text", text_value(text)}};
+  parts.items.push_back(std::move(part));
+  return parts;
+}
+
 JsonValue messages_value(const v4i_chat_message* first, std::size_t count) {
   JsonValue list;
   list.kind = JsonValue::Kind::kArray;
@@ -49,7 +66,9 @@ JsonValue messages_value(const v4i_chat_message* first, std::size_t count) {
     const char* role = &not_null(m.role, "v4i_chat_message.role");
     message.members.push_back({"role", text_value(role)});
     const auto content = text_of(m.content, m.content_len, "v4i_chat_message.content");
-    message.members.push_back({"content", text_value(content)});
+    message.members.push_back({"content", m.image_count == 0
+                                              ? text_value(content)
+                                              : parts_value(m.image_count, content)});
     if (m.tool_call_id != nullptr)
       message.members.push_back({"tool_call_id", text_value(m.tool_call_id)});
     list.items.push_back(std::move(message));
@@ -87,12 +106,31 @@ tokenizer::ChatOptions render_options(const v4i_chat_options& o, const ModelStat
   return out;
 }
 
-std::vector<std::int32_t> encode(const v4i_model* m, JsonValue chat, const v4i_chat_options* o) {
+// The model takes images, and its two files agree about the id that stands for one.
+void check_images(const ModelState& model, const tokenizer::Tokenizer& tokenizer,
+                  std::size_t images) {
+  const model::Model& m = model.context->model();
+  if (!m.weights().vision.present())
+    fail(Code::kUnsupported, "{}: the conversation has {} images and the model takes none",
+         m.path(), images);
+  const std::int32_t id = tokenizer::image_placeholder(tokenizer);
+  if (id != m.config().vision.image_token)
+    fail(Code::kFormat, "{}: the image placeholder has id {}, image_token_id of config.json is {}",
+         tokenizer.name(), id, m.config().vision.image_token);
+}
+
+tokenizer::RenderedChat encode(const v4i_model* m, JsonValue chat, const v4i_chat_options* o) {
   const v4i_chat_options options = read_optional(o, "v4i_chat_options");
   chat = with_tools(std::move(chat), options);
-  return tokenizer::render_chat(tokenizer_of(m), tokenizer::python_dumps(chat),
-                                render_options(options, model_of(m)))
-      .ids;
+  const tokenizer::Tokenizer& t = tokenizer_of(m);
+  auto out = tokenizer::render_chat(t, tokenizer::python_dumps(chat),
+                                    render_options(options, model_of(m)));
+  if (!out.images.empty()) check_images(model_of(m), t, out.images.size());
+  return out;
+}
+
+JsonValue chat_of(const char* json, std::size_t len) {
+  return tokenizer::parse_json(text_of(json, len, "json"), "messages");
 }
 
 tokenizer::ParseOptions parse_options(const ModelState& model, bool thinking) {
@@ -149,8 +187,8 @@ v4i_status v4i_chat_encode(const v4i_model* m, const v4i_chat_message* msgs, siz
                            const v4i_chat_options* o, v4i_token* out, size_t cap, size_t* count,
                            v4i_error** err) {
   return guard(err, [&] {
-    const auto ids = encode(m, messages_value(msgs, msg_count), o);
-    write_array(std::span<const v4i_token>(ids), out, cap, count);
+    const auto chat = encode(m, messages_value(msgs, msg_count), o);
+    write_array(std::span<const v4i_token>(chat.ids), out, cap, count);
   });
 }
 
@@ -158,8 +196,17 @@ v4i_status v4i_chat_encode_json(const v4i_model* m, const char* json, size_t len
                                 const v4i_chat_options* o, v4i_token* out, size_t cap,
                                 size_t* count, v4i_error** err) {
   return guard(err, [&] {
-    const auto ids = encode(m, tokenizer::parse_json(text_of(json, len, "json"), "messages"), o);
-    write_array(std::span<const v4i_token>(ids), out, cap, count);
+    const auto chat = encode(m, chat_of(json, len), o);
+    write_array(std::span<const v4i_token>(chat.ids), out, cap, count);
+  });
+}
+
+v4i_status v4i_chat_image_order(const v4i_model* m, const char* json, size_t len,
+                                const v4i_chat_options* o, uint32_t* out, size_t cap, size_t* count,
+                                v4i_error** err) {
+  return guard(err, [&] {
+    const auto chat = encode(m, chat_of(json, len), o);
+    write_array(std::span<const uint32_t>(chat.images), out, cap, count);
   });
 }
 

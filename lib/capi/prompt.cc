@@ -1,4 +1,6 @@
 // Section 7 of v4infer.h: appending to a session.
+#include "lib/capi/prompt.h"
+
 #include <cstring>
 
 #include "lib/capi/boundary.h"
@@ -10,7 +12,7 @@ using namespace v4i::capi;
 
 namespace {
 
-// Released models of this family take text only; capabilities says so beforehand.
+// Most models of this family take text only; capabilities says so beforehand.
 [[noreturn]] void no_input(const char* what) {
   fail(Code::kUnsupported, "this model takes no {} (see v4i_model_info.capabilities)", what);
 }
@@ -32,20 +34,39 @@ media::Pixels pixels_of(const v4i_image& i) {
   return p;
 }
 
-void append_image(session::Session& s, const v4i_image& i) {
+}  // namespace
+
+namespace v4i::capi {
+
+std::shared_ptr<session::Image> make_image(session::Session& s, const v4i_image& i) {
   if (!s.context().model().weights().vision.present()) no_input("images");
   check_range(i.format, V4I_PIXELS_RGB8, V4I_PIXELS_PATCHES, "v4i_image.format");
+  check_zero(i.reserved0, "v4i_image.reserved0");
   if (i.format == V4I_PIXELS_ENCODED)
     fail(Code::kUnsupported,
          "v4i_image.format: this build decodes no image files; give RGB8 or RGBA8");
   if (i.data == nullptr) fail(Code::kInvalid, "v4i_image.data is NULL");
-  if (i.format != V4I_PIXELS_PATCHES) return s.append_image(pixels_of(i));
+  if (i.format != V4I_PIXELS_PATCHES) return s.make_image(pixels_of(i), i.max_tokens);
   std::vector<float> patches(i.data_bytes / sizeof(float));
   std::memcpy(patches.data(), i.data, patches.size() * sizeof(float));
-  s.append_patches(i.height, i.width, patches);
+  return s.make_patches(i.height, i.width, patches, i.max_tokens);
 }
 
-}  // namespace
+session::Prompt media_prompt(session::Session& s, std::span<const v4i_token> tokens,
+                             const v4i_image* images, std::size_t count) {
+  s.check_prompt(tokens, count);  // before an image is decoded
+  std::vector<std::shared_ptr<session::Image>> made;
+  each_struct(images, count, "v4i_image", [&](const v4i_image& i) {
+    try {
+      made.push_back(make_image(s, i));
+    } catch (const Error& e) {
+      fail(e.code(), "image {} of {}: {}", made.size() + 1, count, e.text());
+    }
+  });
+  return s.prompt(tokens, made);
+}
+
+}  // namespace v4i::capi
 
 extern "C" {
 
@@ -70,7 +91,10 @@ v4i_status v4i_session_append_tokens(v4i_session* s, const v4i_token* t, size_t 
 v4i_status v4i_session_append_image(v4i_session* s, const v4i_image* i, v4i_error** err) {
   return guard(err, [&] {
     SessionCall call(s);
-    append_image(call.session(), read_struct(i, "v4i_image"));
+    const std::shared_ptr<session::Image> image =
+        make_image(call.session(), read_struct(i, "v4i_image"));
+    const v4i_token id = call.session().context().model().config().vision.image_token;
+    call->append_media(call->prompt({&id, 1}, {&image, 1}));
   });
 }
 
@@ -95,6 +119,25 @@ v4i_status v4i_session_sync(v4i_session* s, const v4i_token* t, size_t n, size_t
   return guard(err, [&] {
     SessionCall call(s);
     const std::size_t kept = call->sync(tokens_of(t, n));
+    if (reused != nullptr) *reused = kept;
+  });
+}
+
+v4i_status v4i_session_append_media(v4i_session* s, const v4i_token* t, size_t n,
+                                    const v4i_image* images, size_t image_count, v4i_error** err) {
+  return guard(err, [&] {
+    SessionCall call(s);
+    call->append_media(media_prompt(call.session(), tokens_of(t, n), images, image_count));
+  });
+}
+
+v4i_status v4i_session_sync_media(v4i_session* s, const v4i_token* t, size_t n,
+                                  const v4i_image* images, size_t image_count, size_t* reused,
+                                  v4i_error** err) {
+  return guard(err, [&] {
+    SessionCall call(s);
+    const std::size_t kept =
+        call->sync_media(media_prompt(call.session(), tokens_of(t, n), images, image_count));
     if (reused != nullptr) *reused = kept;
   });
 }

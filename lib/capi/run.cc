@@ -4,6 +4,7 @@
 #include "lib/capi/boundary.h"
 #include "lib/capi/convert.h"
 #include "lib/capi/handles.h"
+#include "lib/capi/prompt.h"
 #include "lib/capi/step.h"
 
 namespace v4i::capi {
@@ -45,6 +46,14 @@ session::GenerateOptions read_generate_options(const v4i_generate_options& o, v4
       return stop;
     };
   return out;
+}
+
+// Of `tokens` rows of logits.
+void check_room(const SessionCall& call, std::size_t tokens, std::size_t cap) {
+  const auto vocab = static_cast<std::size_t>(call.model().context->model().config().vocab);
+  if (tokens > std::numeric_limits<std::size_t>::max() / vocab || cap < tokens * vocab)
+    fail(Code::kInvalid, "cap is {} floats, {} tokens of a vocabulary of {} need their product",
+         cap, tokens, vocab);
 }
 
 }  // namespace
@@ -94,12 +103,24 @@ v4i_status v4i_session_eval(v4i_session* s, const v4i_token* tokens, size_t n,
     SessionCall call(s);
     const auto ids = tokens_of(tokens, n);
     const Run run = read_run_options(o, call.engine());
-    const auto vocab = static_cast<std::size_t>(call.model().context->model().config().vocab);
-    if (n > std::numeric_limits<std::size_t>::max() / vocab || cap < n * vocab)
-      fail(Code::kInvalid, "cap is {} floats, {} tokens of a vocabulary of {} need their product",
-           cap, n, vocab);
+    check_room(call, n, cap);
     if (n > 0) not_null(logits, "logits");
     call->eval(ids, logits, run.options);
+  });
+}
+
+v4i_status v4i_session_eval_media(v4i_session* s, const v4i_token* tokens, size_t n,
+                                  const v4i_image* images, size_t image_count,
+                                  const v4i_run_options* o, float* logits, size_t cap,
+                                  v4i_error** err) {
+  return guard(err, [&] {
+    SessionCall call(s);
+    const Run run = read_run_options(o, call.engine());
+    const session::Prompt prompt =
+        media_prompt(call.session(), tokens_of(tokens, n), images, image_count);
+    check_room(call, prompt.tokens.size(), cap);
+    if (n > 0) not_null(logits, "logits");
+    call->eval_media(prompt, logits, run.options);
   });
 }
 

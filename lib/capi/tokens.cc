@@ -48,6 +48,11 @@ v4i_status v4i_token_bytes(const v4i_model* m, v4i_token t, const char** out, si
 v4i_token v4i_token_special(const v4i_model* m, int32_t which) {
   v4i_token out = -1;
   quiet([&] {
+    if (which == V4I_SPECIAL_IMAGE) {
+      const model::Model& model = model_of(m).context->model();
+      if (model.weights().vision.present()) out = model.config().vision.image_token;
+      return;
+    }
     const tokenizer::Tokenizer& t = tokenizer_of(m);
     switch (which) {
       case V4I_SPECIAL_BOS:

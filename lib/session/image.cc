@@ -36,12 +36,16 @@ const float* delimiter(const model::VisionWeights& w, media::Role role) {
 
 }  // namespace
 
-media::ImageLimits image_limits(const model::Config& config) {
+media::ImageLimits image_limits(const model::Config& config, std::int64_t max_tokens) {
   const model::VisionConfig& v = config.vision;
+  if (max_tokens != 0 && max_tokens < kFewestImageTokens)
+    fail(Code::kInvalid,
+         "an image is limited to {} tokens, expected 0 (the model's {}) or {} and more", max_tokens,
+         v.max_tokens, kFewestImageTokens);
   media::ImageLimits limits;
   limits.patch = v.patch;
   limits.merge = v.downsample;
-  limits.max_tokens = v.max_tokens;
+  limits.max_tokens = max_tokens == 0 ? v.max_tokens : std::min(max_tokens, v.max_tokens);
   limits.min_pixels = v.min_pixels;
   limits.max_wh_ratio = v.max_wh_ratio;
   return limits;

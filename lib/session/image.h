@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "lib/base/budget.h"
 #include "lib/base/cancel.h"
@@ -55,6 +56,17 @@ struct Placed {
   std::shared_ptr<Image> image;
 };
 
-media::ImageLimits image_limits(const model::Config& config);
+// Tokens in which every image has become its span: what append_media(), sync_media() and
+// eval_media() of a session take.  Places count from the first token of the prompt.
+struct Prompt {
+  std::vector<std::int32_t> tokens;
+  std::vector<Placed> images;  // rising, apart
+};
+
+constexpr std::int64_t kFewestImageTokens = 19;  // that a limit of an image may allow
+
+// Limits of the model, with fewer tokens where `max_tokens` is neither 0 nor more than the model's.
+// Error(kInvalid) when it is below kFewestImageTokens.
+media::ImageLimits image_limits(const model::Config& config, std::int64_t max_tokens = 0);
 
 }  // namespace v4i::session

@@ -20,18 +20,19 @@ void Session::check_images() const {
     fail(Code::kUnsupported, "{}: the model takes no images", context_->model().path());
 }
 
-void Session::append_image(const media::Pixels& pixels) {
+std::shared_ptr<Image> Session::make_image(const media::Pixels& pixels, std::int64_t max_tokens) {
   check_images();
   const model::Config& c = context_->model().config();
   media::check_pixels(pixels);
-  const media::ImagePlan plan = media::plan_image(pixels.width, pixels.height, image_limits(c));
-  check_room(plan.tokens);
-  if (auto known = context_->find_image(media::image_key(pixels, plan))) return append(known);
-  append(std::make_shared<Image>(c, pixels, plan, context_->engine().budget()));
+  const media::ImagePlan plan =
+      media::plan_image(pixels.width, pixels.height, image_limits(c, max_tokens));
+  if (auto found = context_->find_image(media::image_key(pixels, plan))) return found;
+  return known(std::make_shared<Image>(c, pixels, plan, context_->engine().budget()));
 }
 
-void Session::append_patches(std::int64_t grid_height, std::int64_t grid_width,
-                             std::span<const float> patches) {
+std::shared_ptr<Image> Session::make_patches(std::int64_t grid_height, std::int64_t grid_width,
+                                             std::span<const float> patches,
+                                             std::int64_t max_tokens) {
   check_images();
   const model::Config& c = context_->model().config();
   const model::VisionConfig& v = c.vision;
@@ -44,29 +45,131 @@ void Session::append_patches(std::int64_t grid_height, std::int64_t grid_width,
   const auto bad = [](float x) { return !(x >= -1e6f && x <= 1e6f); };
   if (std::any_of(patches.begin(), patches.end(), bad))
     fail(Code::kInvalid, "the patches of an image hold values that are no numbers, or huge");
+  const std::int64_t most = image_limits(c, max_tokens).max_tokens;
   auto image = std::make_shared<Image>(c, grid_height, grid_width, patches.data(),
                                        context_->engine().budget());
-  if (image->tokens() > v.max_tokens)
-    fail(Code::kInvalid, "an image of {} x {} patches takes {} tokens, the model has at most {}",
-         grid_width, grid_height, image->tokens(), v.max_tokens);
-  check_room(image->tokens());
-  append(context_->find_image(image->content()) != nullptr ? context_->find_image(image->content())
-                                                           : std::move(image));
+  if (image->tokens() > most)
+    fail(Code::kInvalid, "an image of {} x {} patches takes {} tokens, expected at most {}",
+         grid_width, grid_height, image->tokens(), most);
+  return known(std::move(image));
+}
+
+std::shared_ptr<Image> Session::known(std::shared_ptr<Image> image) {
+  if (auto found = context_->find_image(image->content())) return found;
+  context_->keep_image(image);
+  return image;
+}
+
+void Session::check_prompt(std::span<const std::int32_t> tokens, std::size_t images) const {
+  check_tokens(tokens);
+  if (images > 0) check_images();
+  if (!context_->model().weights().vision.present()) return;
+  const std::int32_t stands_for = context_->model().config().vision.image_token;
+  const auto wanted = std::count(tokens.begin(), tokens.end(), stands_for);
+  if (wanted != static_cast<std::ptrdiff_t>(images))
+    fail(Code::kInvalid,
+         "the tokens hold {} ids {}, each of which stands for an image, and {} images are given",
+         wanted, stands_for, images);
+}
+
+Prompt Session::prompt(std::span<const std::int32_t> tokens,
+                       std::span<const std::shared_ptr<Image>> images) const {
+  check_prompt(tokens, images.size());
+  Prompt out;
+  if (images.empty()) {
+    out.tokens.assign(tokens.begin(), tokens.end());
+    return out;
+  }
+  const std::int32_t stands_for = context_->model().config().vision.image_token;
+  auto size = static_cast<std::int64_t>(tokens.size() - images.size());
+  for (const auto& image : images) size += image->tokens();
+  out.tokens.reserve(static_cast<std::size_t>(size));
+  for (const std::int32_t t : tokens) {
+    if (t != stands_for) {
+      out.tokens.push_back(t);
+      continue;
+    }
+    const auto& image = images[out.images.size()];
+    const auto first = static_cast<std::int64_t>(out.tokens.size());
+    out.images.push_back({first, image->tokens(), 0, image});
+    out.tokens.resize(static_cast<std::size_t>(first + image->tokens()), stands_for);
+  }
+  return out;
+}
+
+void Session::check_no_placeholder(std::span<const std::int32_t> tokens, std::int64_t first) const {
+  if (!context_->model().weights().vision.present()) return;
+  const std::int32_t stands_for = context_->model().config().vision.image_token;
+  const auto at = std::find(tokens.begin(), tokens.end(), stands_for);
+  if (at != tokens.end())
+    fail(Code::kInvalid,
+         "token {} is id {}, which stands for an image, and no image is given with it: "
+         "v4i_session_append_media, v4i_session_sync_media and v4i_session_eval_media take tokens "
+         "and images together",
+         first + (at - tokens.begin()), stands_for);
+}
+
+void Session::append_media(const Prompt& prompt) {
+  if (prompt.tokens.empty()) return;
+  const auto n = static_cast<std::int64_t>(prompt.tokens.size());
+  check_room(n);
+  const std::int64_t first = size();
+  reserve(first + n);
+  images_.reserve(images_.size() + prompt.images.size());
+  for (Placed p : prompt.images) {
+    p.first += first;
+    images_.push_back(std::move(p));
+  }
+  tokens_.insert(tokens_.end(), prompt.tokens.begin(), prompt.tokens.end());
+  appended();
+}
+
+std::int64_t Session::same_as(const Prompt& prompt) const {
+  const auto differ =
+      std::mismatch(prompt.tokens.begin(), prompt.tokens.end(), tokens_.begin(), tokens_.end());
+  const std::int64_t most = differ.first - prompt.tokens.begin();
+  const auto begin = [most](const std::vector<Placed>& images, std::size_t i) {
+    return i < images.size() ? std::min(images[i].first, most) : most;
+  };
+  for (std::size_t i = 0;; ++i) {
+    const std::int64_t mine = begin(images_, i), theirs = begin(prompt.images, i);
+    if (mine != theirs || mine == most) return std::min(mine, theirs);
+    const Placed &a = images_[i], &b = prompt.images[i];
+    if (a.row != b.row || a.image->content() != b.image->content()) return mine;
+    if (a.count != b.count) return std::min(most, mine + std::min(a.count, b.count));
+  }
+}
+
+std::size_t Session::sync_media(Prompt prompt) {
+  check_context(prompt.tokens.size());
+  const auto n = static_cast<std::int64_t>(prompt.tokens.size());
+  const std::int64_t same = same_as(prompt);
+  if (same == n) {
+    rewind(same);
+  } else {
+    reserve(n);
+    // An image that is there is kept: it may be encoded, or have come with a saved session.
+    for (std::size_t i = 0; i < images_.size() && end_of(images_[i]) <= same; ++i)
+      if (images_[i].count == prompt.images[i].count) prompt.images[i].image = images_[i].image;
+    cut(same, same);  // the tokens behind it stay pending, so it need not
+    tokens_.insert(tokens_.end(), prompt.tokens.begin() + same, prompt.tokens.end());
+    images_ = std::move(prompt.images);
+    appended();
+  }
+  reused_ = static_cast<std::uint64_t>(position());
+  return static_cast<std::size_t>(position());
 }
 
 void Session::append(std::shared_ptr<Image> image) {
-  const std::int64_t n = image->tokens(), first = size();
-  context_->keep_image(image);
-  images_.push_back({first, n, 0, std::move(image)});
-  try {
-    reserve(first + n);
-  } catch (...) {
-    images_.pop_back();
-    throw;
-  }
-  tokens_.resize(static_cast<std::size_t>(first + n),
-                 context_->model().config().vision.image_token);
-  appended();
+  const std::int32_t stands_for = context_->model().config().vision.image_token;
+  append_media(prompt({&stands_for, 1}, {&image, 1}));
+}
+
+void Session::append_image(const media::Pixels& pixels) { append(make_image(pixels)); }
+
+void Session::append_patches(std::int64_t grid_height, std::int64_t grid_width,
+                             std::span<const float> patches) {
+  append(make_patches(grid_height, grid_width, patches));
 }
 
 void Session::cut_images(std::int64_t tokens) {

@@ -294,9 +294,23 @@ void Session::eval(std::span<const std::int32_t> tokens, float* logits, const Ru
   if (tokens.empty()) return;
   if (logits == nullptr) fail(Code::kInvalid, "eval needs room for the logits");
   compute_pending(false, options);
-  const std::int64_t before = size(), chunk = chunk_size(options);
-  const auto width = static_cast<std::size_t>(vocab());
+  const std::int64_t before = size();
   append(tokens);
+  eval_appended(before, logits, options);
+}
+
+void Session::eval_media(const Prompt& prompt, float* logits, const RunOptions& options) {
+  if (prompt.tokens.empty()) return;
+  if (logits == nullptr) fail(Code::kInvalid, "eval needs room for the logits");
+  compute_pending(false, options);
+  const std::int64_t before = size();
+  append_media(prompt);
+  eval_appended(before, logits, options);
+}
+
+void Session::eval_appended(std::int64_t before, float* logits, const RunOptions& options) {
+  const std::int64_t chunk = chunk_size(options), total = pending();
+  const auto width = static_cast<std::size_t>(vocab());
   open_turn();
   float* out = logits;
   try {
@@ -304,10 +318,10 @@ void Session::eval(std::span<const std::int32_t> tokens, float* logits, const Ru
       const std::int64_t n = std::min(chunk, pending());
       compute(n, out, true, false, options);
       out += static_cast<std::size_t>(n) * width;
-      const auto done = tokens.size() - static_cast<std::size_t>(pending());
-      if (options.progress && options.progress(done, tokens.size()))
+      const auto done = static_cast<std::uint64_t>(total - pending());
+      if (options.progress && options.progress(done, static_cast<std::uint64_t>(total)))
         fail(Code::kCancelled, "cancelled by the progress callback after {} of {} tokens", done,
-             tokens.size());
+             total);
     }
   } catch (...) {
     rewind(before);

@@ -69,6 +69,7 @@ void Session::check_room(std::int64_t tokens) const {
 void Session::append(std::span<const std::int32_t> tokens) {
   if (tokens.empty()) return;
   check_tokens(tokens);
+  check_no_placeholder(tokens, 0);
   check_room(static_cast<std::int64_t>(tokens.size()));
   reserve(size() + static_cast<std::int64_t>(tokens.size()));
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
@@ -90,16 +91,20 @@ void Session::append_text(std::string_view text, bool add_bos, bool parse_specia
   append(ids);
 }
 
+void Session::check_context(std::size_t tokens) const {
+  if (static_cast<std::int64_t>(tokens) > options_.context_size)
+    fail(Code::kContextFull, "{} tokens do not fit a context of {}", tokens, options_.context_size);
+}
+
 std::size_t Session::sync(std::span<const std::int32_t> tokens) {
   check_tokens(tokens);
-  if (static_cast<std::int64_t>(tokens.size()) > options_.context_size)
-    fail(Code::kContextFull, "{} tokens do not fit a context of {}", tokens.size(),
-         options_.context_size);
+  check_context(tokens.size());
   const auto differ = std::mismatch(tokens.begin(), tokens.end(), tokens_.begin(), tokens_.end());
   const std::int64_t same = differ.first - tokens.begin();
   if (differ.first == tokens.end()) {
     rewind(same);
   } else {
+    check_no_placeholder(tokens.subspan(static_cast<std::size_t>(same)), same);
     reserve(static_cast<std::int64_t>(tokens.size()));
     cut(same, same);  // the tokens behind it stay pending, so it need not
     append(tokens.subspan(static_cast<std::size_t>(same)));

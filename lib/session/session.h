@@ -134,16 +134,32 @@ class Session {
   // options asked for none.
   const forward::Profile* profile() const { return options_.profile ? &profile_ : nullptr; }
 
-  // kInvalid for an id outside the vocabulary, kContextFull; nothing is appended then.
+  // kInvalid for an id outside the vocabulary and for the id that stands for an image (its image
+  // is missing: append_media()), kContextFull; nothing is appended then.
   void append(std::span<const std::int32_t> tokens);
   void append_text(std::string_view text, bool add_bos, bool parse_special);
-  // An image takes as many tokens as its plan says (media/image_plan.h).  Error(kUnsupported) for
-  // a model without an image tower, kInvalid, kContextFull, kNoMemory; nothing is appended then.
+  // Makes the timeline equal `tokens`; returns how many need no computing.  In the part that is
+  // kept, ids of an image's span stay those of the image that is there.
+  std::size_t sync(std::span<const std::int32_t> tokens);
+
+  // ---- images.cc.  An image takes as many tokens as its plan says (media/image_plan.h), at most
+  // `max_tokens` where that is not 0.  Error(kUnsupported) for a model without an image tower,
+  // kInvalid, kNoMemory.
+  std::shared_ptr<Image> make_image(const media::Pixels& pixels, std::int64_t max_tokens = 0);
+  std::shared_ptr<Image> make_patches(std::int64_t grid_height, std::int64_t grid_width,
+                                      std::span<const float> patches, std::int64_t max_tokens = 0);
+  // `tokens` with each id that stands for an image replaced by the span of the next of `images`.
+  // Error(kInvalid) where there are not as many of both, and for ids outside the vocabulary.
+  void check_prompt(std::span<const std::int32_t> tokens, std::size_t images) const;
+  Prompt prompt(std::span<const std::int32_t> tokens,
+                std::span<const std::shared_ptr<Image>> images) const;
+  // As those of tokens; kept is what has the same tokens and the same images.
+  void append_media(const Prompt& prompt);
+  std::size_t sync_media(Prompt prompt);
+  void eval_media(const Prompt& prompt, float* logits, const RunOptions& options);
   void append_image(const media::Pixels& pixels);
   void append_patches(std::int64_t grid_height, std::int64_t grid_width,
                       std::span<const float> patches);
-  // Makes the timeline equal `tokens`; returns how many need no computing.
-  std::size_t sync(std::span<const std::int32_t> tokens);
   // Keeps the first `position` tokens.  The last one is computed again (by the next
   // prefill() or step()) unless its logits are still there.
   void rewind(std::int64_t position);
@@ -189,10 +205,13 @@ class Session {
 
   // ---- images.cc
   void append(std::shared_ptr<Image> image);
+  std::shared_ptr<Image> known(std::shared_ptr<Image> image);  // or the one with its content
   void check_images() const;
+  void check_no_placeholder(std::span<const std::int32_t> tokens, std::int64_t first) const;
   void check_room(std::int64_t tokens) const;
   void appended();  // the end of tokens_ has
   void cut_images(std::int64_t tokens);
+  std::int64_t same_as(const Prompt& prompt) const;  // tokens from the beginning on
   // Embeddings of the images that the next `n` tokens have a part of.
   void encode_images(std::int64_t n, const CancelFlag* cancel);
   void place_images(forward::Item* item);
@@ -201,6 +220,8 @@ class Session {
   void read_images(const kv::ReadBytes& read);
 
   void check_tokens(std::span<const std::int32_t> tokens) const;
+  void check_context(std::size_t tokens) const;  // of the whole timeline
+  void eval_appended(std::int64_t before, float* logits, const RunOptions& options);
   void check_can_step() const;
   void reserve(std::int64_t tokens);
   // Keeps `tokens` tokens and at most `computed` of the KV state's.

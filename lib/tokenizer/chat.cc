@@ -1,6 +1,8 @@
 // render_chat: prepare, write, tokenize.
 #include "lib/tokenizer/chat.h"
 
+#include <utility>
+
 #include "lib/base/error.h"
 #include "lib/tokenizer/chat_renderer.h"
 #include "lib/tokenizer/chat_turns.h"
@@ -12,8 +14,21 @@ DsmlTags dsml_tags(ChatFamily family) {
   return {"tool_calls", "invoke", "parameter"};
 }
 
+namespace {
+
+void number_images(std::vector<Message>& messages) {
+  std::uint32_t n = 0;
+  for (Message& m : messages)
+    for (ContentBlock& b : m.blocks)
+      for (ContentPart& p : b.parts)
+        if (p.image) p.number = n++;
+}
+
+}  // namespace
+
 RenderedChat render_chat(const Tokenizer& tokenizer, std::vector<Message> messages,
                          const ChatOptions& options) {
+  number_images(messages);
   messages = merge_turns(std::move(messages), options.family);
   sort_tool_results(messages);
   ChatRenderer r(std::move(messages), options);
@@ -24,7 +39,7 @@ RenderedChat render_chat(const Tokenizer& tokenizer, std::vector<Message> messag
            tokenizer.name(), s);
   RenderedChat result;
   result.text = r.out.text();
-  result.images = r.images;
+  result.images = std::move(r.images);
   tokenizer.encode(result.text, r.out.trusted(), result.ids);
   return result;
 }

@@ -34,6 +34,7 @@ struct ToolCall {
 struct ContentPart {
   std::string text;
   bool image = false;
+  std::uint32_t number = 0;  // of an image, in a conversation: set by render_chat
 };
 
 struct ContentBlock {
@@ -71,7 +72,10 @@ struct ChatOptions {
 struct RenderedChat {
   std::string text;
   std::vector<std::int32_t> ids;
-  int images = 0;  // placeholders in the prompt
+  // For each image of the prompt, which one of the conversation it is: images are counted from 0
+  // by message, and by part within a message.  Tool results are written in the order of their
+  // calls, so this need not rise.
+  std::vector<std::uint32_t> images;
 };
 
 // JSON as of the OpenAI API: an array of messages, or {"messages", "tools",
@@ -87,6 +91,9 @@ RenderedChat render_chat(const Tokenizer& tokenizer, std::vector<Message> messag
                          const ChatOptions& options);
 RenderedChat render_chat(const Tokenizer& tokenizer, std::string_view json,
                          const ChatOptions& options);
+
+// The id of a placeholder, or -1 where the tokenizer has none.
+std::int32_t image_placeholder(const Tokenizer& tokenizer);
 
 // Tag names of tool calls: <|DSML|tool_calls> in V4, <|DSML| calls> in V4.1.
 struct DsmlTags {

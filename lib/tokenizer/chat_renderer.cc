@@ -35,6 +35,10 @@ constexpr TaskToken kTaskTokens[] = {
 
 }  // namespace
 
+std::int32_t image_placeholder(const Tokenizer& tokenizer) {
+  return tokenizer.find_special(kImageToken);
+}
+
 ChatRenderer::ChatRenderer(std::vector<Message> messages, const ChatOptions& options)
     : out(options.trust_content),
       messages_(std::move(messages)),
@@ -165,12 +169,13 @@ void ChatRenderer::user_blocks(const Message& m) {
       if (p > 0) out.literal("\n\n");
       if (!block.parts[p].image) {
         out.content(block.parts[p].text);
-      } else if (v41()) {
-        out.special(kImageToken);
-        ++images;
-      } else {
-        out.literal("[Unsupported image]");
+        continue;
       }
+      images.push_back(block.parts[p].number);
+      if (v41())
+        out.special(kImageToken);
+      else
+        out.literal("[Unsupported image]");
     }
     if (block.tool_result) out.literal("</tool_result>");
   }

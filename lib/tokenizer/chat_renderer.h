@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,7 +19,7 @@ class ChatRenderer {
   void render();
 
   PromptText out;
-  int images = 0;
+  std::vector<std::uint32_t> images;  // numbers of those written
 
  private:
   bool v41() const { return options_.family == ChatFamily::kV41; }

@@ -1,6 +1,7 @@
 """What the tests of the v4infer command share: running it, models to run it on."""
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,23 @@ def tiny_model(folder, seed, tokens=300, tokenizer=True):
     if tokenizer:
         shutil.copy(os.path.join(SOURCE, 'tests/tokenizer/golden/tokenizer_512.json'),
                     os.path.join(folder, 'tokenizer.json'))
+    return folder
+
+
+def tiny_v41(folder, seed=0, tokens=300):
+    """The random V4.1 of `seed`, whose image token is that of the small tokenizer beside it."""
+    script = os.path.join(SOURCE, 'tests/oracle/make_tiny_v41.py')
+    subprocess.run([sys.executable, script, folder, '--seed', str(seed), '--tokens', str(tokens)], check=True,
+                   stdout=subprocess.DEVNULL)
+    shutil.copy(os.path.join(SOURCE, 'tests/tokenizer/golden/tokenizer_512.json'),
+                os.path.join(folder, 'tokenizer.json'))
+    for name in 'config.json', 'case_image.json':
+        path = os.path.join(folder, name)
+        with open(path) as f:
+            text = f.read()
+        text = re.sub(r'\b500\b', '508', text)
+        with open(path, 'w') as f:
+            f.write(text)
     return folder
 
 

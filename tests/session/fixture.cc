@@ -65,9 +65,12 @@ const std::string& model_with_tokenizer() {
 }
 
 Ids make_ids(std::size_t n, std::uint64_t seed) {
+  constexpr std::int32_t kImage = 500;  // stands for an image in the tiny V4.1
   Ids ids(n);
-  for (std::size_t i = 0; i < n; ++i)
+  for (std::size_t i = 0; i < n; ++i) {
     ids[i] = 2 + static_cast<std::int32_t>(sampling::uniform(seed, i) * (kVocab - 2));
+    if (ids[i] == kImage) --ids[i];
+  }
   return ids;
 }
 

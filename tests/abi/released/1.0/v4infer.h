@@ -345,7 +345,9 @@ V4I_API v4i_status v4i_model_describe(const v4i_model* m, uint32_t flags,
 #define V4I_SPECIAL_ASSISTANT 4
 #define V4I_SPECIAL_THINK 5
 #define V4I_SPECIAL_END_THINK 6
+#define V4I_SPECIAL_IMAGE 7 /* stands for an image in the tokens of append_media */
 
+/* image_count: of a user's or tool's message; its images come before its text. */
 typedef struct v4i_chat_message {
   uint32_t struct_size;
   uint32_t reserved0;
@@ -353,6 +355,8 @@ typedef struct v4i_chat_message {
   const char* content;
   size_t content_len;
   const char* tool_call_id; /* or NULL */
+  uint32_t image_count;
+  uint32_t reserved1;
 } v4i_chat_message;
 
 typedef struct v4i_chat_options {
@@ -376,15 +380,26 @@ V4I_API v4i_status v4i_detokenize(const v4i_model* m, const v4i_token* t, size_t
 V4I_API v4i_status v4i_token_bytes(const v4i_model* m, v4i_token t, const char** out,
                                    size_t* len, v4i_error** err);
 V4I_API v4i_token v4i_token_special(const v4i_model* m, int32_t which); /* -1: none */
+/* Messages as the tokens of a prompt.  Each image is one V4I_SPECIAL_IMAGE there: hand the
+ * images over with the tokens (append_media, sync_media in section 7), in their order.
+ * V4I_E_UNSUPPORTED: images, and the model takes none. */
 V4I_API v4i_status v4i_chat_encode(const v4i_model* m, const v4i_chat_message* msgs,
                                    size_t msg_count, const v4i_chat_options* o,
                                    v4i_token* out, size_t cap, size_t* count,
                                    v4i_error** err);
 /* The same from JSON: an array of OpenAI-style messages, or {"messages", "tools",
  * "response_format"}.  Messages may carry "tool_calls", "reasoning_content" and
- * "tool_call_id".  Text of a message never becomes a special token. */
+ * "tool_call_id".  Text of a message never becomes a special token.  A part of type "image"
+ * or "image_url", of a user's or tool's message, is an image; where its bytes are is not read
+ * (no URL is fetched, no data: URL decoded): they come with the tokens, or not at all. */
 V4I_API v4i_status v4i_chat_encode_json(const v4i_model* m, const char* json, size_t len,
                                         const v4i_chat_options* o, v4i_token* out,
+                                        size_t cap, size_t* count, v4i_error** err);
+/* For each image of that prompt, which of the JSON's it is: counted from 0 by message, then by
+ * part.  0, 1, 2, ..., but where tool results are not in the order of their calls, as which
+ * they are written. */
+V4I_API v4i_status v4i_chat_image_order(const v4i_model* m, const char* json, size_t len,
+                                        const v4i_chat_options* o, uint32_t* out,
                                         size_t cap, size_t* count, v4i_error** err);
 /* Splits an answer into {"reasoning", "content", "tool_calls": [{"name",
  * "arguments"}]}, arguments being JSON text.  `thinking` says how the prompt ended: 1
@@ -484,6 +499,10 @@ typedef struct v4i_image {
   uint32_t width, height;
   uint64_t stride_bytes, data_bytes; /* stride of RGB8, RGBA8; 0 = rows side by side */
   const void* data;                  /* read in the call */
+  /* Most tokens it may take, at least 19; 0 = the model's.  With fewer it is resized to less:
+   * sooner encoded, coarser seen.  Patches that take more are V4I_E_INVALID. */
+  uint32_t max_tokens;
+  uint32_t reserved0;
 } v4i_image;
 typedef struct v4i_audio {
   uint32_t struct_size;
@@ -503,18 +522,34 @@ typedef struct v4i_video {
 
 V4I_API v4i_status v4i_session_append_text(v4i_session* s, const char* text, size_t len,
                                            uint32_t flags, v4i_error** err);
+/* V4I_SPECIAL_IMAGE, whose image would be missing, is V4I_E_INVALID, here, in append_text,
+ * eval and what sync appends. */
 V4I_API v4i_status v4i_session_append_tokens(v4i_session* s, const v4i_token* t,
                                              size_t n, v4i_error** err);
-/* Some hundred tokens; encoded when they are computed.  V4I_E_UNSUPPORTED without
- * V4I_CAP_IMAGE. */
+/* Some hundred tokens, all V4I_SPECIAL_IMAGE; resized in the call, encoded when they are
+ * computed.  V4I_E_UNSUPPORTED without V4I_CAP_IMAGE. */
 V4I_API v4i_status v4i_session_append_image(v4i_session* s, const v4i_image* i,
                                             v4i_error** err);
 V4I_API v4i_status v4i_session_append_audio(v4i_session* s, const v4i_audio* a,
                                             v4i_error** err);
 V4I_API v4i_status v4i_session_append_video(v4i_session* s, const v4i_video* v,
                                             v4i_error** err);
+/* Takes what v4i_session_tokens says, spans of images included, as far as it is kept: they
+ * stay the images that are there. */
 V4I_API v4i_status v4i_session_sync(v4i_session* s, const v4i_token* t, size_t n,
                                     size_t* reused, v4i_error** err);
+/* Text and images together: each V4I_SPECIAL_IMAGE in `t` becomes the tokens of the next image.
+ * As many images as that, else V4I_E_INVALID with both numbers; an error of an image says
+ * which.  All is appended or nothing.  Nothing is computed but sizes and pixels; no call
+ * waits for another session.
+ * sync_media() keeps the longest prefix of equal tokens and equal images (pixels, size and
+ * limit, or patches): a conversation that is encoded anew each turn computes what is new. */
+V4I_API v4i_status v4i_session_append_media(v4i_session* s, const v4i_token* t, size_t n,
+                                            const v4i_image* images, size_t image_count,
+                                            v4i_error** err);
+V4I_API v4i_status v4i_session_sync_media(v4i_session* s, const v4i_token* t, size_t n,
+                                          const v4i_image* images, size_t image_count,
+                                          size_t* reused, v4i_error** err);
 
 /* ---- 8. Run: prefill, step, generate ---------------------------------------
  * After V4I_E_CANCELLED the session is still good: step() has changed nothing,
@@ -576,6 +611,12 @@ V4I_API v4i_status v4i_session_generate(v4i_session* s, const v4i_generate_optio
 V4I_API v4i_status v4i_session_eval(v4i_session* s, const v4i_token* tokens, size_t n,
                                     const v4i_run_options* o, float* logits, size_t cap,
                                     v4i_error** err);
+/* eval() of tokens with images: a row for each token of an image, too.  A `cap` that is too
+ * small is V4I_E_INVALID and says how many tokens there are. */
+V4I_API v4i_status v4i_session_eval_media(v4i_session* s, const v4i_token* tokens, size_t n,
+                                          const v4i_image* images, size_t image_count,
+                                          const v4i_run_options* o, float* logits, size_t cap,
+                                          v4i_error** err);
 /* One batched step over sessions of one model; each gets its own status, and out[i]
  * is meaningful where status[i] is V4I_OK.  V4I_OK unless the call itself is wrong. */
 V4I_API v4i_status v4i_step_many(v4i_session* const* s, size_t n,
