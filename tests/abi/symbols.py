@@ -8,7 +8,7 @@ Imports: nothing that ends, prints, reads the environment or alters the process.
 Needs:   the C and C++ runtimes only; its own name is libv4infer.so.1.
 
 What stays allowed and looks like a way out: dlopen and secure_getenv, by which a host that asks for
-a CUDA backend gets our own plug-in (lib/forward/cuda/library.cc); std::terminate, which the compiler places
+a CUDA backend or gives image files gets our own plug-ins (lib/base/plugin.cc); std::terminate, which the compiler places
 where an exception would leave a noexcept function and where a running std::thread
 would be destroyed; and __stack_chk_fail, which is the system's own guard.
 """

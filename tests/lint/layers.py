@@ -11,6 +11,7 @@ LOW = {"lib/tensor", "lib/base"}
 MAY_INCLUDE = {  # folder -> folders it may name in #include "...", besides itself
     "include/v4infer": set(),
     "kernels": {"lib/tensor"},
+    "kernels/cuda/driver": {"kernels", "lib/base"},  # a header that opens shared libraries
     "lib/base": set(),
     "lib/tensor": {"lib/base"},
     "lib/loader": LOW,
