@@ -32,13 +32,18 @@ media::Pixels pixels_of(const v4i_image& i) {
   return p;
 }
 
+void append_file(session::Session& s, const v4i_image& i) {
+  if (i.stride_bytes != 0)
+    fail(Code::kInvalid, "v4i_image.stride_bytes is {}, expected 0 for V4I_PIXELS_ENCODED",
+         i.stride_bytes);
+  s.append_image_file({static_cast<const std::uint8_t*>(i.data), i.data_bytes}, i.width, i.height);
+}
+
 void append_image(session::Session& s, const v4i_image& i) {
   if (!s.context().model().weights().vision.present()) no_input("images");
   check_range(i.format, V4I_PIXELS_RGB8, V4I_PIXELS_PATCHES, "v4i_image.format");
-  if (i.format == V4I_PIXELS_ENCODED)
-    fail(Code::kUnsupported,
-         "v4i_image.format: this build decodes no image files; give RGB8 or RGBA8");
   if (i.data == nullptr) fail(Code::kInvalid, "v4i_image.data is NULL");
+  if (i.format == V4I_PIXELS_ENCODED) return append_file(s, i);
   if (i.format != V4I_PIXELS_PATCHES) return s.append_image(pixels_of(i));
   std::vector<float> patches(i.data_bytes / sizeof(float));
   std::memcpy(patches.data(), i.data, patches.size() * sizeof(float));

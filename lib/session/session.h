@@ -140,6 +140,13 @@ class Session {
   // An image takes as many tokens as its plan says (media/image_plan.h).  Error(kUnsupported) for
   // a model without an image tower, kInvalid, kContextFull, kNoMemory; nothing is appended then.
   void append_image(const media::Pixels& pixels);
+  // A PNG, JPEG or WebP file; `width` and `height`: 0, or what its header must say.  Errors of
+  // media::ImageFiles too.
+  void append_image_file(std::span<const std::uint8_t> file, std::int64_t width,
+                         std::int64_t height);
+  // Its pixels, where the model takes an image of that size; appends nothing.
+  media::DecodedImage decode_image_file(std::span<const std::uint8_t> file, std::int64_t width,
+                                        std::int64_t height) const;
   void append_patches(std::int64_t grid_height, std::int64_t grid_width,
                       std::span<const float> patches);
   // Makes the timeline equal `tokens`; returns how many need no computing.
@@ -190,6 +197,9 @@ class Session {
   // ---- images.cc
   void append(std::shared_ptr<Image> image);
   void check_images() const;
+  // Of an image file, once the model takes an image of its size.
+  media::ImageHeader read_header(std::span<const std::uint8_t> file, std::int64_t width,
+                                 std::int64_t height) const;
   void check_room(std::int64_t tokens) const;
   void appended();  // the end of tokens_ has
   void cut_images(std::int64_t tokens);
