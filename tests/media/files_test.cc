@@ -1,5 +1,7 @@
 // Image files against Pillow's pixels, and what is refused.
+#include <atomic>
 #include <set>
+#include <thread>
 
 #include "lib/base/error.h"
 #include "lib/media/image_files.h"
@@ -127,6 +129,8 @@ TEST_CASE("the sentence of a damaged file says its format and what is wrong", "[
   const std::size_t frame = bytes.find("\xff\xc0");
   bytes[frame + 1] = '\xc3';
   check(jpeg, bytes, "(unsupported) JPEG image: Unsupported JPEG process: SOF type 0xc3");
+  bytes[frame + 1] = '\xc9';
+  check(jpeg, bytes, "(unsupported) JPEG image: it is arithmetic-coded, which is not decoded");
   bytes = jpeg.bytes;
   bytes[frame + 4] = 12;
   check(jpeg, bytes, "(unsupported) JPEG image: Unsupported JPEG data precision 12");
@@ -197,6 +201,28 @@ TEST_CASE("a header that says something else than the probe said is refused", "[
     h.width = 0;
     CHECK(test::refusal_code(run) == Code::kInvalid);
   }
+}
+
+TEST_CASE("threads decode at the same time, and open the plug-in once", "[media][files]") {
+  ImageFiles fresh(V4I_IMAGES_PLUGIN);
+  std::atomic<int> equal = 0, wanted = 0;
+  const auto work = [&] {
+    Budget budget;
+    for (const ListedFile& f : listed_files()) {
+      if (!has(f.format)) continue;
+      ++wanted;
+      const auto header = fresh.probe(span_of(f.bytes), budget);
+      const DecodedImage image = fresh.decode(span_of(f.bytes), header, budget);
+      equal += sha256_of(image.rgb.data(), image.rgb.size()) == f.sha256;
+      const std::string half = f.bytes.substr(0, f.bytes.size() / 2);  // a jump on every thread
+      test::refusal([&] { fresh.probe(span_of(half), budget); });
+      test::refusal([&] { fresh.decode(span_of(half), header, budget); });
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) threads.emplace_back(work);
+  for (std::thread& t : threads) t.join();
+  CHECK(equal == wanted);
 }
 
 TEST_CASE("memory of the codecs is the budget's, or there is a sentence", "[media][files]") {

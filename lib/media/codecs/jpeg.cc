@@ -82,6 +82,9 @@ void open(Call& call, Decoder* d) {
   d->jpeg.progress = &d->progress;
   jpeg_mem_src(&d->jpeg, call.file->data, call.file->bytes);
   jpeg_read_header(&d->jpeg, TRUE);
+  // Its decoder goes on without a word where data are missing, and takes its time for it.
+  if (d->jpeg.arith_code)
+    fail(call, V4I_IMAGES_UNSUPPORTED, "it is arithmetic-coded, which is not decoded");
 }
 
 void read_size(Call& call, v4i_images_info* size) {
