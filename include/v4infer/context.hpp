@@ -160,6 +160,14 @@ class Engine : public detail::Handle<v4i_engine, v4i_engine_release> {
     if (e) return e;
     return out;
   }
+  // Bits V4I_IMAGE_ of the image files that are decoded.
+  Result<std::uint32_t> image_formats() const {
+    std::uint32_t out = 0;
+    Error e =
+        detail::call([&](v4i_error** err) { return v4i_engine_image_formats(get(), &out, err); });
+    if (e) return e;
+    return out;
+  }
 };
 
 class Model : public detail::Handle<v4i_model, v4i_model_release> {

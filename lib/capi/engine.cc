@@ -15,6 +15,9 @@
 namespace v4i::capi {
 namespace {
 
+static_assert(V4I_IMAGE_PNG == media::kPng && V4I_IMAGE_JPEG == media::kJpeg &&
+              V4I_IMAGE_WEBP == media::kWebp);
+
 // The host's allocator with its contract enforced: what it throws does not pass
 // through memory management, a failed allocation is a null pointer.
 HostAllocator adopt_allocator(const v4i_allocator& a, std::shared_ptr<v4i_allocator>* keep) {
@@ -223,6 +226,13 @@ v4i_status v4i_engine_set_budget(v4i_engine* e, const v4i_memory_budget* b, v4i_
                                  "granted until sessions are released",
                                  cap, budget.used()));
     engine.flush_log();
+  });
+}
+
+v4i_status v4i_engine_image_formats(const v4i_engine* e, uint32_t* out, v4i_error** err) {
+  return guard(err, [&] {
+    uint32_t& to = not_null(out, "out");
+    to = engine_of(e).engine->image_files().formats();
   });
 }
 

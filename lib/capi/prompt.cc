@@ -34,6 +34,14 @@ media::Pixels pixels_of(const v4i_image& i) {
   return p;
 }
 
+std::shared_ptr<session::Image> make_from_file(session::Session& s, const v4i_image& i) {
+  if (i.stride_bytes != 0)
+    fail(Code::kInvalid, "v4i_image.stride_bytes is {}, expected 0 for V4I_PIXELS_ENCODED",
+         i.stride_bytes);
+  return s.make_image_from_file({static_cast<const std::uint8_t*>(i.data), i.data_bytes}, i.width,
+                                i.height, i.max_tokens);
+}
+
 }  // namespace
 
 namespace v4i::capi {
@@ -42,10 +50,8 @@ std::shared_ptr<session::Image> make_image(session::Session& s, const v4i_image&
   if (!s.context().model().weights().vision.present()) no_input("images");
   check_range(i.format, V4I_PIXELS_RGB8, V4I_PIXELS_PATCHES, "v4i_image.format");
   check_zero(i.reserved0, "v4i_image.reserved0");
-  if (i.format == V4I_PIXELS_ENCODED)
-    fail(Code::kUnsupported,
-         "v4i_image.format: this build decodes no image files; give RGB8 or RGBA8");
   if (i.data == nullptr) fail(Code::kInvalid, "v4i_image.data is NULL");
+  if (i.format == V4I_PIXELS_ENCODED) return make_from_file(s, i);
   if (i.format != V4I_PIXELS_PATCHES) return s.make_image(pixels_of(i), i.max_tokens);
   std::vector<float> patches(i.data_bytes / sizeof(float));
   std::memcpy(patches.data(), i.data, patches.size() * sizeof(float));

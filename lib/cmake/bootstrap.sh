@@ -10,6 +10,7 @@ optional=false
 packages=(g++ cmake ninja-build ccache pkg-config
           libfmt-dev libeigen3-dev nlohmann-json3-dev libcli11-dev
           libxxhash-dev liburing-dev libsqlite3-dev libssl-dev
+          libpng-dev libjpeg-dev libwebp-dev
           catch2 libbenchmark-dev python3 python3-numpy "$@")
 if [ "${1:-}" = --optional ]; then
   optional=true

@@ -25,7 +25,8 @@ target_compile_options(v4i_options INTERFACE -ffp-contract=off
 function(v4i_layer name)
   cmake_parse_arguments(A "" "DIR" "LINK" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${A_DIR}/*.cc)
-  list(FILTER sources EXCLUDE REGEX "/kernels/cuda/")  # a library of its own: cuda.cmake
+  # Libraries of their own: cuda.cmake, images.cmake.
+  list(FILTER sources EXCLUDE REGEX "/kernels/cuda/|/media/codecs/")
   if(sources)
     add_library(v4i_${name} STATIC ${sources})
     target_link_libraries(v4i_${name} PUBLIC v4i_options ${A_LINK})

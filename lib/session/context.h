@@ -22,6 +22,7 @@
 #include "lib/experts/experts.h"
 #include "lib/forward/forward.h"
 #include "lib/kv/layout.h"
+#include "lib/media/image_files.h"
 #include "lib/model/model.h"
 #include "lib/session/backends.h"
 #include "lib/session/compute_lock.h"
@@ -58,6 +59,7 @@ class Engine {
   ComputeLock& compute_lock() { return compute_lock_; }
   // Reads of files; made when it is first asked for.
   std::shared_ptr<store::ReadQueue> reads();
+  media::ImageFiles& image_files() { return image_files_; }
 
  private:
   Budget budget_;
@@ -66,6 +68,7 @@ class Engine {
   ComputeLock compute_lock_;
   std::mutex reads_mutex_;
   std::shared_ptr<store::ReadQueue> reads_;
+  media::ImageFiles image_files_;
 };
 
 // Stores of a session's KV blocks below memory, fast to slow.

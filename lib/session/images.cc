@@ -30,6 +30,33 @@ std::shared_ptr<Image> Session::make_image(const media::Pixels& pixels, std::int
   return known(std::make_shared<Image>(c, pixels, plan, context_->engine().budget()));
 }
 
+media::ImageHeader Session::read_header(std::span<const std::uint8_t> file, std::int64_t width,
+                                        std::int64_t height) const {
+  check_images();
+  Engine& engine = context_->engine();
+  media::ImageHeader header = engine.image_files().probe(file, engine.budget());
+  const bool same =
+      (width == 0 || width == header.width) && (height == 0 || height == header.height);
+  if (!same)
+    fail(Code::kInvalid, "{} image: it has {} x {} pixels, expected {} x {}", header.format,
+         header.width, header.height, width, height);
+  media::plan_image(header.width, header.height, image_limits(context_->model().config()));
+  return header;
+}
+
+media::DecodedImage Session::decode_image_file(std::span<const std::uint8_t> file,
+                                               std::int64_t width, std::int64_t height) const {
+  const media::ImageHeader header = read_header(file, width, height);
+  Engine& engine = context_->engine();
+  return engine.image_files().decode(file, header, engine.budget());
+}
+
+std::shared_ptr<Image> Session::make_image_from_file(std::span<const std::uint8_t> file,
+                                                     std::int64_t width, std::int64_t height,
+                                                     std::int64_t max_tokens) {
+  return make_image(decode_image_file(file, width, height).pixels(), max_tokens);
+}
+
 std::shared_ptr<Image> Session::make_patches(std::int64_t grid_height, std::int64_t grid_width,
                                              std::span<const float> patches,
                                              std::int64_t max_tokens) {

@@ -146,6 +146,11 @@ class Session {
   // `max_tokens` where that is not 0.  Error(kUnsupported) for a model without an image tower,
   // kInvalid, kNoMemory.
   std::shared_ptr<Image> make_image(const media::Pixels& pixels, std::int64_t max_tokens = 0);
+  // Of a PNG, JPEG or WebP file; `width` and `height`: 0, or what its header must say.  Errors of
+  // media::ImageFiles too.
+  std::shared_ptr<Image> make_image_from_file(std::span<const std::uint8_t> file,
+                                              std::int64_t width, std::int64_t height,
+                                              std::int64_t max_tokens = 0);
   std::shared_ptr<Image> make_patches(std::int64_t grid_height, std::int64_t grid_width,
                                       std::span<const float> patches, std::int64_t max_tokens = 0);
   // `tokens` with each id that stands for an image replaced by the span of the next of `images`.
@@ -158,6 +163,9 @@ class Session {
   std::size_t sync_media(Prompt prompt);
   void eval_media(const Prompt& prompt, float* logits, const RunOptions& options);
   void append_image(const media::Pixels& pixels);
+  // Its pixels, where the model takes an image of that size; appends nothing.
+  media::DecodedImage decode_image_file(std::span<const std::uint8_t> file, std::int64_t width,
+                                        std::int64_t height) const;
   void append_patches(std::int64_t grid_height, std::int64_t grid_width,
                       std::span<const float> patches);
   // Keeps the first `position` tokens.  The last one is computed again (by the next
@@ -208,6 +216,9 @@ class Session {
   std::shared_ptr<Image> known(std::shared_ptr<Image> image);  // or the one with its content
   void check_images() const;
   void check_no_placeholder(std::span<const std::int32_t> tokens, std::int64_t first) const;
+  // Of an image file, once the model takes an image of its size.
+  media::ImageHeader read_header(std::span<const std::uint8_t> file, std::int64_t width,
+                                 std::int64_t height) const;
   void check_room(std::int64_t tokens) const;
   void appended();  // the end of tokens_ has
   void cut_images(std::int64_t tokens);

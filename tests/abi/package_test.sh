@@ -42,5 +42,5 @@ END
 
 # Nothing but the interface, the library, its package files and the command.
 unexpected=$(cd "$prefix/" && find . -type f -o -type l | grep -Ev \
-  '^\./(include/v4infer/[a-z_0-9]+\.(h|hpp)|lib[^/]*(/[^/]+)?/(libv4infer\.so[.0-9]*|libv4infer-cuda\.so|cmake/v4infer/[^/]+\.cmake|pkgconfig/v4infer\.pc)|bin/v4infer)$' || true)
+  '^\./(include/v4infer/[a-z_0-9]+\.(h|hpp)|lib[^/]*(/[^/]+)?/(libv4infer\.so[.0-9]*|libv4infer-(cuda|images)\.so|cmake/v4infer/[^/]+\.cmake|pkgconfig/v4infer\.pc)|bin/v4infer)$' || true)
 [ -z "$unexpected" ] || { echo "installed without being wanted: $unexpected"; exit 1; }

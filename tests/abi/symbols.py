@@ -1,6 +1,7 @@
 """What the binary may export, import and need.
 
 usage: symbols.py LIBRARY     exit 1 when it breaks a rule
+       symbols.py --plugin LIBRARY FUNCTION   of a plug-in: the one function, no memory of its own
        symbols.py --self-test builds one small library per rule that breaks it
 
 Exports: the functions of v4infer.h, all of them, under V4INFER_1.0, nothing else.
@@ -8,7 +9,7 @@ Imports: nothing that ends, prints, reads the environment or alters the process.
 Needs:   the C and C++ runtimes only; its own name is libv4infer.so.1.
 
 What stays allowed and looks like a way out: dlopen and secure_getenv, by which a host that asks for
-a CUDA backend gets our own plug-in (lib/forward/cuda/library.cc); std::terminate, which the compiler places
+a CUDA backend or gives image files gets our own plug-ins (lib/base/plugin.cc); std::terminate, which the compiler places
 where an exception would leave a noexcept function and where a running std::thread
 would be destroyed; and __stack_chk_fail, which is the system's own guard.
 """
@@ -42,6 +43,8 @@ FORBIDDEN = {
     "system popen setrlimit prctl nice setpriority dlmopen srand rand strtok",
 }
 
+MEMORY = "malloc calloc realloc free posix_memalign aligned_alloc mmap _Znwm _Znam"
+
 
 def dynamic(library, which):
     out = subprocess.run(["nm", "-D", which, library], check=True, capture_output=True, text=True).stdout
@@ -62,11 +65,11 @@ def check_imports(library):
         yield from (f"imports {s}, which {why}" for s in names.split() if s in found)
 
 
-def check_names(library):
+def check_names(library, wanted):
     out = subprocess.run(["readelf", "-dW", library], check=True, capture_output=True, text=True).stdout
     soname = re.findall(r"SONAME\).*\[(.*)\]", out)
-    if soname != [SONAME]:
-        yield f"is named {soname}, wanted {SONAME}"
+    if soname != wanted:
+        yield f"is named {soname}, wanted {wanted}"
     for needed in re.findall(r"NEEDED\).*\[(.*)\]", out):
         if not re.fullmatch(MAY_NEED, needed):
             yield f"needs {needed}; only the C and C++ runtimes may be needed"
@@ -75,12 +78,22 @@ def check_names(library):
 
 
 def check(library, names):
-    broken = [*check_exports(library, names), *check_imports(library), *check_names(library)]
+    broken = [*check_exports(library, names), *check_imports(library), *check_names(library, [SONAME])]
     return [f"{os.path.basename(library)} {b}" for b in broken]
 
 
-def findings(folder, code, flags=(), soname=SONAME):
-    """What check() says of a library made of `code`, whose header is one function, v4i_one."""
+def check_plugin(library, function):
+    exported, imported = ({s.split("@")[0] for s in dynamic(library, which)} - {NODE}
+                          for which in ("--defined-only", "--undefined-only"))
+    broken = [f"exports {s}" for s in sorted(exported - {function})]
+    broken += [f"does not export {function}"] * (function not in exported)
+    broken += [f"imports {s}: its memory is the host's" for s in MEMORY.split() if s in imported]
+    broken += [*check_imports(library), *check_names(library, [])]
+    return [f"{os.path.basename(library)} {b}" for b in broken]
+
+
+def findings(folder, code, flags=(), soname=SONAME, judge=lambda library: check(library, ["v4i_one"])):
+    """What check(), or another judge, says of a library made of `code`, whose header is one function, v4i_one."""
     source, library = os.path.join(folder, "one.c"), os.path.join(folder, "libone.so")
     script = os.path.join(folder, "one.map")
     with open(source, "w", encoding="ascii") as f:
@@ -88,9 +101,9 @@ def findings(folder, code, flags=(), soname=SONAME):
     with open(script, "w", encoding="ascii") as f:
         f.write(NODE + " { global: v4i_*; local: *; };\n")
     subprocess.run([os.environ.get("CC", "cc"), "-w", "-O0", "-fno-builtin", "-shared", "-fPIC", source,
-                    "-o", library, f"-Wl,--version-script={script}", f"-Wl,-soname,{soname}", *flags],
+                    "-o", library, f"-Wl,--version-script={script}", *([f"-Wl,-soname,{soname}"] if soname else []), *flags],
                    check=True)
-    return check(library, ["v4i_one"])
+    return judge(library)
 
 
 def self_test():
@@ -106,6 +119,11 @@ def self_test():
                 "a missing export": findings(folder, "int v4i_zero(void) { return 0; }"),
                 "a wrong name": findings(folder, one, soname="libone.so"),
                 "a foreign library": findings(folder, one, flags=["-Wl,--no-as-needed", "-lresolv"])}
+        plugin = dict(soname=None, judge=lambda library: check_plugin(library, "v4i_one"))
+        wrong += [f"the good plug-in is refused: {b}" for b in findings(folder, one, **plugin)]
+        more |= {f"{what} of a plug-in": findings(folder, one + code, **plugin) for what, code in {
+            "an extra export": "int v4i_two(void) { return 2; }\n",
+            "memory": "extern char malloc[];\nvoid* f(void) { return malloc; }\n"}.items()}
         wrong += [f"{what} is not seen" for what, found in more.items() if not found]
     print("\n".join(wrong) or f"ok: {len(symbols)} imports and {len(more)} other breaks caught")
     return 1 if wrong else 0
@@ -114,6 +132,9 @@ def self_test():
 if __name__ == "__main__":
     if sys.argv[1:] == ["--self-test"]:
         sys.exit(self_test())
-    problems = check(sys.argv[1], header.read(CURRENT).functions)
+    if sys.argv[1] == "--plugin":
+        problems = check_plugin(*sys.argv[2:])
+    else:
+        problems = check(sys.argv[1], header.read(CURRENT).functions)
     print("\n".join(problems) or "ok: exports, imports and names")
     sys.exit(1 if problems else 0)

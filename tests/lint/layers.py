@@ -11,11 +11,13 @@ LOW = {"lib/tensor", "lib/base"}
 MAY_INCLUDE = {  # folder -> folders it may name in #include "...", besides itself
     "include/v4infer": set(),
     "kernels": {"lib/tensor"},
+    "kernels/cuda/driver": {"kernels", "lib/base"},  # a header that opens shared libraries
     "lib/base": set(),
     "lib/tensor": {"lib/base"},
     "lib/loader": LOW,
     "lib/tokenizer": {"lib/base"},
-    "lib/media": {"lib/base"},
+    "lib/media": {"lib/base", "lib/media/codecs"},
+    "lib/media/codecs": set(),  # a library of its own
     "lib/model": {"lib/loader"} | LOW,
     "lib/store": LOW,
     "lib/kv": {"lib/store"} | LOW,
@@ -46,6 +48,7 @@ PACKAGES = {
     r"liburing": {"lib/store/"},
     r"sqlite3": {"lib/store/"},
     r"catch2/|benchmark/": set(),
+    r"png\.h|jpeglib|jerror|webp/": {"lib/media/codecs/"},
     r"cuda|cublas|nccl": {"kernels/cuda/", "lib/forward/cuda/"},
 }
 FREE = ("tests/", "bench/")

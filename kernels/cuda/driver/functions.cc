@@ -4,7 +4,7 @@
 #include <mutex>
 
 #include "kernels/cuda/driver/error.h"
-#include "kernels/cuda/driver/shared_object.h"
+#include "lib/base/shared_object.h"
 
 #if !defined(V4I_CUDA_DRIVER)  // tests name another one
 #if defined(_WIN32)

@@ -9,14 +9,14 @@
 #include <vector>
 
 #include "kernels/cuda/plugin.h"
+#include "lib/base/plugin.h"
 
 namespace v4i::forward::cuda {
 
 class Library {
  public:
-  // `backend` is the name that the host asked for, "cuda:0"; errors begin with it.  Opens `path`;
-  // where it is empty, what the environment variable V4INFER_CUDA_LIBRARY names; without that,
-  // looks at the places of where(), then by name where the system looks for libraries.
+  // `backend` is the name that the host asked for, "cuda:0"; errors begin with it.  Found as
+  // base/plugin.h says; the environment variable is V4INFER_CUDA_LIBRARY.
   // Error(kUnsupported): there is none, it cannot be loaded, or it was made from other sources.
   static std::shared_ptr<const Library> open(std::string_view backend,
                                              const std::string& path = {});
@@ -26,21 +26,20 @@ class Library {
   static std::vector<std::string> where();
   static const char* build_id();  // of our sources
 
-  ~Library();  // after everything that came out of it
   Library(const Library&) = delete;
   Library& operator=(const Library&) = delete;
 
   const v4i_cuda_api& api() const { return *api_; }
-  const std::string& path() const { return path_; }  // as opened; empty: part of this program
+  const std::string& path() const {
+    return plugin_.path();
+  }  // as opened; empty: part of this program
 
  private:
   Library() = default;
-  static std::shared_ptr<const Library> load(std::string_view backend, const std::string& path);
   void check(std::string_view backend) const;
 
-  void* handle_ = nullptr;
+  Plugin plugin_;
   const v4i_cuda_api* api_ = nullptr;
-  std::string path_;
 };
 
 }  // namespace v4i::forward::cuda

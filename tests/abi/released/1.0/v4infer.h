@@ -213,6 +213,14 @@ V4I_API v4i_status v4i_engine_set_budget(v4i_engine* e, const v4i_memory_budget*
                                          v4i_error** err);
 V4I_API v4i_status v4i_engine_memory(const v4i_engine* e, v4i_memory_stats* out,
                                      v4i_error** err);
+/* Which image files V4I_PIXELS_ENCODED may be: bits.  V4I_E_UNSUPPORTED where the plug-in
+ * libv4infer-images.so is not installed beside the library; the text says where it was looked
+ * for.  Opens it, which may read a file.  Any thread. */
+#define V4I_IMAGE_PNG 0x1u
+#define V4I_IMAGE_JPEG 0x2u
+#define V4I_IMAGE_WEBP 0x4u
+V4I_API v4i_status v4i_engine_image_formats(const v4i_engine* e, uint32_t* out,
+                                            v4i_error** err);
 /* After return no callback of this engine (log, progress, step, reader, writer, KV store)
  * runs again: log lines and progress are dropped, a call that cannot do without
  * its callback returns V4I_E_STATE.  KV stores of the host are closed, which is their
@@ -491,12 +499,12 @@ V4I_API v4i_status v4i_session_tokens(const v4i_session* s, uint64_t first,
 
 #define V4I_PIXELS_RGB8 1
 #define V4I_PIXELS_RGBA8 2
-#define V4I_PIXELS_ENCODED 3 /* PNG, JPEG or WebP bytes; V4I_E_UNSUPPORTED so far */
+#define V4I_PIXELS_ENCODED 3 /* a file's data_bytes bytes: PNG, JPEG or WebP, by content */
 #define V4I_PIXELS_PATCHES 4 /* width x height patches, float32 [3, patch, patch], -1 to 1 */
 typedef struct v4i_image {
   uint32_t struct_size;
   int32_t format;
-  uint32_t width, height;
+  uint32_t width, height; /* of ENCODED: 0, or what the file must have */
   uint64_t stride_bytes, data_bytes; /* stride of RGB8, RGBA8; 0 = rows side by side */
   const void* data;                  /* read in the call */
   /* Most tokens it may take, at least 19; 0 = the model's.  With fewer it is resized to less:
@@ -527,7 +535,13 @@ V4I_API v4i_status v4i_session_append_text(v4i_session* s, const char* text, siz
 V4I_API v4i_status v4i_session_append_tokens(v4i_session* s, const v4i_token* t,
                                              size_t n, v4i_error** err);
 /* Some hundred tokens, all V4I_SPECIAL_IMAGE; resized in the call, encoded when they are
- * computed.  V4I_E_UNSUPPORTED without V4I_CAP_IMAGE. */
+ * computed.  V4I_E_UNSUPPORTED without V4I_CAP_IMAGE.
+ * V4I_PIXELS_ENCODED is decoded in the call, as Pillow's convert("RGB") does it: alpha dropped, no
+ * orientation of EXIF, of an animation the first image.  At most 64 Mi pixels, checked before they
+ * are decoded; memory, the codecs' own too, is host memory of the budget and back on return, but
+ * for the patches.  V4I_E_FORMAT: damaged, cut off, or no image; V4I_E_UNSUPPORTED: another format,
+ * or libv4infer-images.so is not there (v4i_engine_image_formats); V4I_E_INVALID: a size that the
+ * model cannot take, or not that of width and height; V4I_E_NO_MEMORY. */
 V4I_API v4i_status v4i_session_append_image(v4i_session* s, const v4i_image* i,
                                             v4i_error** err);
 V4I_API v4i_status v4i_session_append_audio(v4i_session* s, const v4i_audio* a,

@@ -12,7 +12,7 @@
 #include <dlfcn.h>
 #endif
 
-namespace v4i::kernels::cuda::driver {
+namespace v4i {
 
 // Null where it cannot be opened; `why`, of `size` bytes, then says why.
 inline void* open_shared(const char* path, char* why, std::size_t size) {
@@ -45,4 +45,4 @@ inline void close_shared(void* handle) {
 #endif
 }
 
-}  // namespace v4i::kernels::cuda::driver
+}  // namespace v4i
