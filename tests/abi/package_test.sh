@@ -33,11 +33,19 @@ lib=$(dirname "$(find "$prefix/" -name libv4infer.so.1)")
 LD_LIBRARY_PATH=$lib "$tmp/plain" | sed 's/^/pkg-config:   /'
 
 "$python" - "$lib/libv4infer.so.1" <<'END'
-import ctypes, sys
+import ctypes, os, struct, sys
 lib = ctypes.CDLL(sys.argv[1])
 lib.v4i_version_string.restype = ctypes.c_char_p
 assert lib.v4i_abi_version() == 1
 print("ctypes:      ", lib.v4i_version_string().decode())
+# The plug-in of image files, where one was built, is found beside the library.
+options = struct.pack("<II", 1024, 1).ljust(1024, b"\0")  # struct_size, abi_version; what is new is 0
+engine, formats = ctypes.c_void_p(), ctypes.c_uint32()
+assert lib.v4i_engine_create(options, ctypes.byref(engine), None) == 0
+status = lib.v4i_engine_image_formats(engine, ctypes.byref(formats), None)
+there = os.path.exists(os.path.join(os.path.dirname(sys.argv[1]), "libv4infer-images.so"))
+assert status == (0 if there else -6) and (formats.value > 0) == there, (status, formats.value, there)
+lib.v4i_engine_release(engine)
 END
 
 # Nothing but the interface, the library, its package files and the command.
