@@ -1,9 +1,4 @@
-// Pieces taken from one counter, workers that sleep between runs; see thread_pool.h.
-//
-// The counter and the number of the run share a 64-bit word.  A worker reads the word, then what
-// the run is, and takes pieces by exchanging the word for one with a higher counter.  That fails
-// when another run has begun meanwhile, so whoever took a piece has read the run it belongs to,
-// and whoever has taken none may be late by any time: nobody waits for it.
+// Workers that take pieces and sleep between runs; see thread_pool.h.
 #include "lib/base/thread_pool.h"
 
 #include <algorithm>
@@ -15,6 +10,7 @@
 #include <thread>
 
 #include "lib/base/error.h"
+#include "lib/base/piece_ranges.h"
 #include "lib/base/thread.h"
 
 #if defined(__x86_64__)
@@ -39,11 +35,11 @@ constexpr std::int64_t kWorthWaking = 50'000;
 constexpr std::int64_t kLeastPiece = 2'500, kMostPiece = 20'000, kMostTaken = 100'000;
 constexpr std::int64_t kPieces = 16;  // for each thread, between these bounds
 
-// The word: the run's number, then the next piece.
-constexpr int kPieceBits = 16;
-constexpr std::uint64_t kNobody =
-    (1u << kPieceBits) - 1;  // no piece to take: a run is being set up
-constexpr std::int64_t kMostPieces = kNobody - 1;
+// A wait this long is for a thread that has lost its core to somebody else.  The caller then works
+// alone for as long again; where such waits follow each other, each time for twice as many times
+// that, so that in the end they take a seventeenth of its time.
+constexpr std::chrono::microseconds kStalled{500};
+constexpr int kMostAlone = 16;
 
 void pause() {
 #if defined(__x86_64__)
@@ -72,23 +68,23 @@ bool spin(Ready&& ready) {
 }  // namespace
 
 struct ThreadPool::State {
-  // Of the run, written while the word offers no piece.
-  std::atomic<Call> call{nullptr};
-  std::atomic<void*> body{nullptr};
-  std::atomic<std::int64_t> n{0}, pieces{0}, most{1};  // most: pieces taken at a time
-  std::atomic<std::uint64_t> word{kNobody};
-  std::atomic<std::int64_t> left{0};  // pieces that are not done
-  std::atomic<bool> caller_sleeps{false};
+  PieceRanges pieces;
+  alignas(64) std::atomic<std::int64_t> done_by_workers{0};    // pieces of the run
+  alignas(64) std::atomic<std::int64_t> wanted_of_workers{0};  // by the caller that sleeps
 
   std::vector<std::thread> workers;
   std::atomic<std::int64_t> started{0};  // of them
-  std::atomic<std::int64_t> sharers{1};  // threads at the same time
+  std::atomic<std::int64_t> sharers;     // threads at the same time
   std::function<void(int)> before_take;
-  std::mutex mutex;  // of the two below
+  std::mutex mutex;  // of the four below
   std::condition_variable wake, done;
-  std::atomic<std::int64_t> sleepers{0};
+  std::atomic<std::int64_t> sleepers{0};  // workers asleep that nobody has called
+  std::int64_t called = 0;                // that have not yet woken up
   std::atomic<bool> stop{false};
   std::int64_t not_shared = 0;  // work done alone since somebody was woken
+  bool alone = false;           // after a stall, until then
+  Clock::time_point alone_until{};
+  int times_alone = 1;
 
   bool counting = false;
   std::atomic<std::uint64_t> busy_ns{0};
@@ -105,41 +101,18 @@ struct ThreadPool::State {
     for (std::thread& w : workers) w.join();
   }
 
-  std::uint64_t number() const { return word.load() >> kPieceBits; }
+  explicit State(std::int64_t at_once)
+      : pieces(static_cast<std::size_t>(at_once)), sharers(at_once) {}
+
   std::int64_t awake() const { return started.load() - sleepers.load(); }
 
-  // Of the caller: offers the pieces of a run.
-  void offer(Call c, void* b, std::int64_t count, std::int64_t parts, std::int64_t at_a_time) {
-    word.store((number() + 1) << kPieceBits | kNobody);
-    call.store(c, std::memory_order_release);
-    body.store(b, std::memory_order_release);
-    n.store(count, std::memory_order_release);
-    pieces.store(parts, std::memory_order_release);
-    most.store(at_a_time, std::memory_order_release);
-    left.store(parts, std::memory_order_release);
-    word.store((number() + 1) << kPieceBits);
-  }
-
-  // Does some pieces; false when all are taken.  What it reads of the run is of the run that the
-  // exchange takes pieces of: a value of a later one would have been written after the word
-  // changed.
-  bool take(int thread) {
-    std::uint64_t w = word.load(std::memory_order_acquire);
-    for (;;) {
-      const auto first = static_cast<std::int64_t>(w & kNobody);
-      const std::int64_t all = pieces.load(std::memory_order_acquire);
-      if (first >= all) return false;
-      const std::int64_t fair = (all - first) / (2 * sharers.load());
-      const std::int64_t count = std::clamp<std::int64_t>(fair, 1, most.load());
-      const Call c = call.load(std::memory_order_acquire);
-      void* const b = body.load(std::memory_order_acquire);
-      const std::int64_t end = n.load(std::memory_order_acquire);
-      if (!word.compare_exchange_weak(w, w + static_cast<std::uint64_t>(count))) continue;
-      const std::int64_t last = first + count;
-      run_pieces(first, [&] { c(b, end * first / all, end * last / all, thread); });
-      finish(count);
-      return true;
-    }
+  // Does some pieces and says how many; 0 when all are taken.  The caller has the first range.
+  std::int64_t take(int thread) {
+    const std::int64_t others = std::max<std::int64_t>(sharers.load() - 1, 1);
+    PieceRanges::Taken t;
+    if (!pieces.take(thread == 0 ? 0 : 1 + (thread - 1) % others, &t)) return 0;
+    run_pieces(t.first, [&] { t.run.call(t.run.body, t.begin(), t.end(), thread); });
+    return t.count;
   }
 
   template <class Body>
@@ -158,49 +131,85 @@ struct ThreadPool::State {
       busy_ns += static_cast<std::uint64_t>(std::chrono::nanoseconds(Clock::now() - start).count());
   }
 
-  void finish(std::int64_t count) {
-    if (left.fetch_sub(count) > count || !caller_sleeps.load()) return;
-    { const std::lock_guard lock(mutex); }  // the caller is in its wait, or has seen `left`
+  // Of a worker that has done so many pieces.
+  void report(std::int64_t count) {
+    const std::int64_t all = done_by_workers.fetch_add(count) + count;
+    const std::int64_t wanted = wanted_of_workers.load();
+    if (wanted == 0 || all < wanted) return;
+    { const std::lock_guard lock(mutex); }  // the caller is in its wait, or has seen them
     done.notify_one();
   }
 
-  void wait_for_others() {
-    if (spin([&] { return left.load(std::memory_order_acquire) == 0; })) return;
-    std::unique_lock lock(mutex);
-    caller_sleeps = true;
-    done.wait(lock, [&] { return left.load() == 0; });
-    caller_sleeps = false;
+  // Of the caller, when all pieces are taken: until workers have done so many.
+  void wait_for_workers(std::int64_t count) {
+    const auto ready = [&] { return done_by_workers.load() == count; };
+    if (spin(ready)) return;
+    const auto start = Clock::now();
+    {
+      std::unique_lock lock(mutex);
+      wanted_of_workers = count;
+      done.wait(lock, ready);
+      wanted_of_workers = 0;
+    }
+    if (const auto end = Clock::now(); end - start >= kStalled) work_alone(start, end);
+  }
+
+  void work_alone(Clock::time_point start, Clock::time_point end) {
+    const auto stall = end - start;
+    const bool again = start - alone_until < kMostAlone * stall;
+    times_alone = again ? std::min(2 * times_alone, kMostAlone) : 1;
+    alone_until = end + times_alone * stall;
+    alone = true;
   }
 
   // Wakes two at most: those wake others.
   void wake_some() {
-    const auto next = static_cast<std::int64_t>(word.load() & kNobody);
-    const std::int64_t useful = std::min(pieces.load() - next, sharers.load() - 1) - awake();
-    for (std::int64_t i = std::min<std::int64_t>({useful, sleepers.load(), 2}); i > 0; --i) {
-      { const std::lock_guard lock(mutex); }  // whoever counts as asleep is in its wait
+    const std::int64_t useful = std::min(pieces.left(), sharers.load() - 1);
+    for (int i = 0; i < 2 && sleepers.load() > 0 && awake() < useful; ++i) {
+      {
+        const std::lock_guard lock(mutex);
+        if (sleepers.load() == 0) return;
+        --sleepers;
+        ++called;
+      }
       wake.notify_one();
     }
   }
 
-  void work(int thread) {
-    while (!stop.load()) {
-      const std::uint64_t seen = number();
-      if (before_take) before_take(thread);
-      while (take(thread)) {
-      }
-      const auto more = [&] { return number() != seen || stop.load(); };
-      if (spin(more)) continue;
-      std::unique_lock lock(mutex);
-      ++sleepers;
-      wake.wait(lock, more);
+  // Until another run than `seen` has begun, or this worker is called to one.
+  void sleep(std::uint64_t seen) {
+    std::unique_lock lock(mutex);
+    ++sleepers;
+    if (pieces.number() != seen) {  // offered before this worker could be seen asleep
       --sleepers;
-      lock.unlock();
-      wake_some();
+      return;
+    }
+    wake.wait(lock, [&] { return called > 0 || stop.load(); });
+    if (!stop.load()) --called;
+    lock.unlock();
+    wake_some();
+  }
+
+  // Workers begin asleep, counted by their creator.
+  void work(int thread) {
+    {
+      std::unique_lock lock(mutex);
+      wake.wait(lock, [&] { return called > 0 || stop.load(); });
+      if (!stop.load()) --called;
+    }
+    while (!stop.load()) {
+      const std::uint64_t seen = pieces.number();
+      if (before_take) before_take(thread);
+      while (const std::int64_t count = take(thread)) report(count);
+      const auto more = [&] { return pieces.number() != seen || stop.load(); };
+      if (!spin(more)) sleep(seen);
     }
   }
 
   // Is there, or will there be, another thread to share this with?
   bool has_company(std::int64_t ns) {
+    if (alone && Clock::now() < alone_until) return false;
+    alone = false;
     if (awake() > 0) return true;
     not_shared += std::min(ns, kWorthWaking);
     if (not_shared < kWorthWaking) return false;
@@ -209,11 +218,12 @@ struct ThreadPool::State {
   }
 };
 
-ThreadPool::ThreadPool(const ThreadPoolOptions& options) : state_(std::make_unique<State>()) {
+ThreadPool::ThreadPool(const ThreadPoolOptions& options)
+    : state_(std::make_unique<State>(
+          std::max(1, options.at_once == 0 ? options.threads
+                                           : std::min(options.at_once, options.threads)))) {
   V4I_CHECK(options.threads >= 1);
   state_->before_take = options.before_take;
-  const int all = options.at_once == 0 ? options.threads : options.at_once;
-  state_->sharers = std::min(all, options.threads);
   start_workers(options);
   if (size_ < state_->sharers) state_->sharers = size_;
 }
@@ -240,7 +250,10 @@ void ThreadPool::start_workers(const ThreadPoolOptions& options) {
     for (int t = 1; t < options.threads; ++t) {
       o.name = fmt::format("v4infer-{}", t);
       state_->workers.push_back(start_thread(o, [s = state_.get(), t] { s->work(t); }));
-      state_->started = size_++;
+      ++size_;
+      const std::lock_guard lock(state_->mutex);
+      ++state_->started;
+      ++state_->sleepers;
     }
   } catch (const std::exception& e) {
     refused_.push_back(fmt::format("{} of {} threads: {}", size_, options.threads, e.what()));
@@ -254,7 +267,7 @@ void ThreadPool::start_workers(const ThreadPoolOptions& options) {
 int ThreadPool::at_once() const { return static_cast<int>(state_->sharers.load()); }
 std::uint64_t ThreadPool::busy_ns() const { return state_->busy_ns; }
 
-void ThreadPool::run_erased(std::int64_t n, std::int64_t work, bool single, Call call, void* body) {
+void ThreadPool::run_erased(Order order, std::int64_t n, std::int64_t work, Call call, void* body) {
   if (n <= 0) return;
   State& s = *state_;
   const std::int64_t sharers = s.sharers;
@@ -263,13 +276,19 @@ void ThreadPool::run_erased(std::int64_t n, std::int64_t work, bool single, Call
     s.run_pieces(0, [&] { call(body, 0, n, 0); });
   } else {
     const std::int64_t piece = std::clamp(work / (kPieces * sharers), kLeastPiece, kMostPiece);
-    const std::int64_t wanted = single ? n : work == kMuch ? kPieces * sharers : work / piece;
-    const std::int64_t pieces = std::clamp<std::int64_t>(wanted, 2, std::min(n, kMostPieces));
-    s.offer(call, body, n, pieces, single ? 1 : std::max<std::int64_t>(1, kMostTaken / piece));
+    const std::int64_t wanted = order == Order::kSingle ? n
+                                : work == kMuch         ? kPieces * sharers
+                                                        : work / piece;
+    PieceRanges::Run run{call, body, n, 0, 1, 1};
+    run.pieces = std::clamp<std::int64_t>(wanted, 2, std::min(n, PieceRanges::kMost));
+    if (order != Order::kSingle) run.at_a_time = std::max<std::int64_t>(1, kMostTaken / piece);
+    if (order == Order::kAny) run.ranges = sharers;
+    s.done_by_workers = 0;
+    s.pieces.offer(run);
     s.wake_some();
-    while (s.take(0)) {
-    }
-    s.wait_for_others();
+    std::int64_t own = 0;
+    while (const std::int64_t count = s.take(0)) own += count;
+    s.wait_for_workers(run.pieces - own);
   }
   if (s.error == nullptr) return;
   s.error_piece = INT64_MAX;

@@ -1,17 +1,18 @@
 // ThreadPool: threads that share the indices of a loop.
 //
 // run(n, work, body) calls body(begin, end, thread) for pieces that cover [0, n).  A thread that is
-// free takes the next piece, in rising order: nothing is kept for a thread that is not running.
-// The caller is thread 0 and takes pieces like the others, so it waits for nobody but for those who
-// are in the middle of one.  A thread gets several pieces of a run, each above those before, or
-// none.  A body must write only what belongs to its indices and keep in a thread's scratch only
-// what does not depend on which pieces that thread had; then results do not depend on threads.
+// free takes a piece, of its own part of [0, n) first: nothing is kept for a thread that is not
+// running.  The caller is thread 0 and takes pieces like the others, so it waits for nobody but for
+// those who are in the middle of one.  A thread gets several pieces of a run or none.  A body must
+// write only what belongs to its indices and keep in a thread's scratch only what does not depend
+// on which pieces that thread had; then results do not depend on threads.
 //
 // `work` is about how many nanoseconds the whole run takes one thread; it decides how many pieces
 // there are, and what is too small to share runs on the caller.  It never changes a result.
 //
-// share(n, work, body) calls body(i, thread) for every i: pieces of one index each, for bodies of
-// unequal length.
+// run_rising(n, work, body) is the same, but each piece of a thread is above those it had before.
+// share(n, work, body) calls body(i, thread) for every i, in rising order, too: pieces of one index
+// each, for bodies of unequal length.
 //
 // Threads wait for work by looking for it for some microseconds, then in the kernel.
 //
@@ -63,13 +64,11 @@ class ThreadPool {
 
   template <class Body>
   void run(std::int64_t n, std::int64_t work, Body&& body) {
-    using B = std::remove_reference_t<Body>;
-    run_erased(
-        n, work, false,
-        [](void* b, std::int64_t begin, std::int64_t end, int thread) {
-          (*static_cast<B*>(b))(begin, end, thread);
-        },
-        const_cast<void*>(static_cast<const void*>(&body)));
+    run_as(Order::kAny, n, work, body);
+  }
+  template <class Body>
+  void run_rising(std::int64_t n, std::int64_t work, Body&& body) {
+    run_as(Order::kRising, n, work, body);
   }
   template <class Body>
   void run(std::int64_t n, Body&& body) {
@@ -80,7 +79,7 @@ class ThreadPool {
   void share(std::int64_t n, std::int64_t work, Body&& body) {
     using B = std::remove_reference_t<Body>;
     run_erased(
-        n, work, true,
+        Order::kSingle, n, work,
         [](void* b, std::int64_t begin, std::int64_t end, int thread) {
           for (std::int64_t i = begin; i < end; ++i) (*static_cast<B*>(b))(i, thread);
         },
@@ -89,7 +88,17 @@ class ThreadPool {
 
  private:
   using Call = void (*)(void* body, std::int64_t begin, std::int64_t end, int thread);
-  void run_erased(std::int64_t n, std::int64_t work, bool single, Call call, void* body);
+  enum class Order { kAny, kRising, kSingle };
+  template <class B>
+  void run_as(Order order, std::int64_t n, std::int64_t work, B& body) {
+    run_erased(
+        order, n, work,
+        [](void* b, std::int64_t begin, std::int64_t end, int thread) {
+          (*static_cast<B*>(b))(begin, end, thread);
+        },
+        const_cast<void*>(static_cast<const void*>(&body)));
+  }
+  void run_erased(Order order, std::int64_t n, std::int64_t work, Call call, void* body);
   void start_workers(const ThreadPoolOptions& options);
 
   struct State;

@@ -166,14 +166,14 @@ std::int64_t key_work(const Selection& s, std::int64_t t) {
   return product_work(rows, c.index_dim, c.index_heads);
 }
 
-// One query: the threads share its keys, and the best of each are merged.
+// One query: the threads share its keys, each by rising row (TopK), and the best are merged.
 void choose_together(const Selection& s, std::int64_t t) {
   Pass& p = s.p;
   const std::int64_t rows = s.rows(t), unit = index_unit(p.config, p.layout().rows_per_block);
   const std::int64_t units =
       s.of_candidates() ? p.w.block_count[static_cast<std::size_t>(t)] : (rows + unit - 1) / unit;
   for (ThreadScratch& scratch : p.threads) begin_best(s, scratch, 1);
-  p.pool.run(units, key_work(s, t), [&](std::int64_t begin, std::int64_t end, int thread) {
+  p.pool.run_rising(units, key_work(s, t), [&](std::int64_t begin, std::int64_t end, int thread) {
     ThreadScratch& scratch = p.threads[static_cast<std::size_t>(thread)];
     if (s.of_candidates())
       score_candidates(s, t, begin, end, scratch);
