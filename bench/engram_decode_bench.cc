@@ -8,10 +8,10 @@
 #include <cstdio>
 #include <random>
 
+#include "lib/base/cores.h"
 #include "lib/base/error.h"
 #include "lib/forward/cpu/backend.h"
 #include "lib/forward/forward.h"
-#include "lib/session/cores.h"
 #include "lib/store/block_cache.h"
 
 namespace {
@@ -42,7 +42,7 @@ struct Bench {
   store::BlockCache cache;
 
   explicit Bench(const Args& a)
-      : pool(a.threads > 0 ? a.threads : session::physical_cores()),
+      : pool(a.threads > 0 ? a.threads : thread_counts({}).threads),
         model(model::Model::open(a.folder)),
         backend("", pool, budget),
         cache(backend.memory()) {}

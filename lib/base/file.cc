@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/base/uninterrupted.h"
 
 namespace v4i {
 
@@ -21,7 +22,8 @@ std::string reason(int number) { return std::generic_category().message(number);
 
 class Descriptor {
  public:
-  explicit Descriptor(const std::string& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  explicit Descriptor(const std::string& path)
+      : fd_(uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); })) {
     if (fd_ < 0) fail(Code::kIo, "{}: cannot open: {}", path, reason(errno));
   }
   ~Descriptor() { ::close(fd_); }

@@ -13,6 +13,7 @@
 
 #include "include/v4infer/v4infer.h"
 #include "lib/base/error.h"
+#include "lib/base/float_environment.h"
 
 struct v4i_error {
   v4i_status code;
@@ -36,9 +37,11 @@ inline v4i_status report(v4i_error** err, v4i_status code, const char* text) noe
 }
 
 // Runs `body` and turns whatever leaves it into a status and a text.  A host's
-// callback may throw as well: its text arrives as V4I_E_INTERNAL.
+// callback may throw as well: its text arrives as V4I_E_INTERNAL.  The body computes in the
+// default floating-point environment, the caller keeps its own.
 template <class Body>
 v4i_status guard(v4i_error** err, Body&& body) noexcept {
+  const DefaultFloats floats;
   try {
     body();
     return V4I_OK;

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "include/v4infer/v4infer.h"
+#include "lib/base/float_environment.h"
 
 namespace v4i::capi {
 
@@ -31,6 +32,7 @@ class Gate {
       Gate* gate;
       ~Leave() { gate->leave(); }
     } leave{this};
+    const HostFloats floats;
     body();
     return true;
   }

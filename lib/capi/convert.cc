@@ -33,4 +33,12 @@ Run read_run_options(const v4i_run_options* o, EngineState& engine) {
   return run;
 }
 
+Run read_run_options(const v4i_run_options* o, SessionCall& call) {
+  Run run = read_run_options(o, call.engine());
+  CancelFlag& released = call.state().released;
+  released.also(run.cancel.get());
+  run.options.cancel = &released;
+  return run;
+}
+
 }  // namespace v4i::capi

@@ -64,6 +64,8 @@ struct Run {
   std::shared_ptr<CancelFlag> cancel;
 };
 Run read_run_options(const v4i_run_options* o, EngineState& engine);
+// Of a call on one session: releasing it cancels the call, too.
+Run read_run_options(const v4i_run_options* o, SessionCall& call);
 
 // The host's progress function behind the engine's gate; null stays null.
 session::Progress progress_of(v4i_progress_fn fn, void* user, std::int32_t phase,

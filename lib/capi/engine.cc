@@ -28,6 +28,7 @@ HostAllocator adopt_allocator(const v4i_allocator& a, std::shared_ptr<v4i_alloca
   out.user = keep->get();
   out.alloc = [](std::size_t bytes, std::size_t align, void* user) -> void* {
     auto* host = static_cast<v4i_allocator*>(user);
+    const HostFloats floats;
     try {
       return host->alloc(bytes, align, host->user);
     } catch (...) {
@@ -36,6 +37,7 @@ HostAllocator adopt_allocator(const v4i_allocator& a, std::shared_ptr<v4i_alloca
   };
   out.free = [](void* p, std::size_t bytes, std::size_t align, void* user) {
     auto* host = static_cast<v4i_allocator*>(user);
+    const HostFloats floats;
     quiet([&] { host->free(p, bytes, align, host->user); });
   };
   return out;
@@ -45,11 +47,18 @@ void check_engine_options(const v4i_engine_options& o) {
   refuse_extensions(o.next, "v4i_engine_options");
   check_range(o.thread_count, 0, 1024, "v4i_engine_options.thread_count");
   check_range(o.log_level, 0, V4I_LOG_DEBUG, "v4i_engine_options.log_level");
+  check_range(o.thread_priority, -20, 19, "v4i_engine_options.thread_priority");
+  constexpr std::int64_t kMostCpus = 65536;
+  check_range(static_cast<std::int64_t>(o.cpu_count), 0, kMostCpus, "v4i_engine_options.cpu_count");
+  if (o.cpu_count > 0) not_null(o.cpus, "v4i_engine_options.cpus");
+  check_zero(o.reserved0, "v4i_engine_options.reserved0");
 }
 
 std::shared_ptr<EngineState> create_engine(const v4i_engine_options& o) {
   session::EngineOptions options;
   options.threads = o.thread_count;
+  options.nice = o.thread_priority;
+  if (o.cpu_count > 0) options.cpus.assign(o.cpus, o.cpus + o.cpu_count);
   if (o.backend != nullptr) options.backend.name = o.backend;
   if (o.force_isa != nullptr) options.backend.isa = o.force_isa;
   if (o.budget != nullptr) {
@@ -66,6 +75,8 @@ std::shared_ptr<EngineState> create_engine(const v4i_engine_options& o) {
   state->log.add(V4I_LOG_INFO, "engine",
                  fmt::format("created: {} kernels, {} threads", state->engine->backend().identity(),
                              state->engine->pool().size()));
+  for (const std::string& text : state->engine->pool().refused())
+    state->log.add(V4I_LOG_WARN, "engine", text);
   return state;
 }
 

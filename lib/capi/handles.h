@@ -65,6 +65,8 @@ struct SessionState {
   std::shared_ptr<ModelState> model;
   std::unique_ptr<session::Session> session;
   InUse in_use;
+  // Set when the handle is released: ends the call that is inside, which frees the session.
+  CancelFlag released;
 };
 
 // An exclusive call on a session: throws kBusy when another is running.

@@ -26,7 +26,7 @@ v4i_step step_struct(const session::Step& step) {
 namespace {
 
 session::GenerateOptions read_generate_options(const v4i_generate_options& o, v4i_session* s,
-                                               Gate& gate) {
+                                               SessionCall& call) {
   if (o.max_tokens < 0)
     fail(Code::kInvalid, "v4i_generate_options.max_tokens is {}, allowed is 0 and above",
          o.max_tokens);
@@ -39,10 +39,11 @@ session::GenerateOptions read_generate_options(const v4i_generate_options& o, v4
     out.stop.emplace_back(text);
   }
   if (o.on_step != nullptr)
-    out.on_step = [o, s, &gate](const session::Step& step) {
+    out.on_step = [o, s, &call](const session::Step& step) {
+      if (call.state().released.signalled()) return true;  // `s` is gone
       const v4i_step value = step_struct(step);
       bool stop = false;
-      gate.require([&] { stop = o.on_step(s, &value, o.on_step_user) != 0; });
+      call.engine().gate.require([&] { stop = o.on_step(s, &value, o.on_step_user) != 0; });
       return stop;
     };
   return out;
@@ -67,7 +68,7 @@ extern "C" {
 v4i_status v4i_session_prefill(v4i_session* s, const v4i_run_options* o, v4i_error** err) {
   return guard(err, [&] {
     SessionCall call(s);
-    const Run run = read_run_options(o, call.engine());
+    const Run run = read_run_options(o, call);
     call->prefill(run.options);
   });
 }
@@ -77,7 +78,7 @@ v4i_status v4i_session_step(v4i_session* s, const v4i_run_options* o, v4i_step* 
   return guard(err, [&] {
     SessionCall call(s);
     const std::size_t theirs = checked_size(out, "v4i_step");
-    const Run run = read_run_options(o, call.engine());
+    const Run run = read_run_options(o, call);
     fill_struct(step_struct(call->step(run.options)), out, theirs);
   });
 }
@@ -87,8 +88,8 @@ v4i_status v4i_session_generate(v4i_session* s, const v4i_generate_options* o, v
   return guard(err, [&] {
     SessionCall call(s);
     const auto given = read_optional(o, "v4i_generate_options");
-    const Run run = read_run_options(given.run, call.engine());
-    const auto options = read_generate_options(given, s, call.engine().gate);
+    const Run run = read_run_options(given.run, call);
+    const auto options = read_generate_options(given, s, call);
     auto buffer = std::make_unique<v4i_buffer>();
     session::Finish end = session::Finish::kNone;
     buffer->bytes = call->generate(options, run.options, &end);
@@ -102,7 +103,7 @@ v4i_status v4i_session_eval(v4i_session* s, const v4i_token* tokens, size_t n,
   return guard(err, [&] {
     SessionCall call(s);
     const auto ids = tokens_of(tokens, n);
-    const Run run = read_run_options(o, call.engine());
+    const Run run = read_run_options(o, call);
     check_room(call, n, cap);
     if (n > 0) not_null(logits, "logits");
     call->eval(ids, logits, run.options);
@@ -115,7 +116,7 @@ v4i_status v4i_session_eval_media(v4i_session* s, const v4i_token* tokens, size_
                                   v4i_error** err) {
   return guard(err, [&] {
     SessionCall call(s);
-    const Run run = read_run_options(o, call.engine());
+    const Run run = read_run_options(o, call);
     const session::Prompt prompt =
         media_prompt(call.session(), tokens_of(tokens, n), images, image_count);
     check_room(call, prompt.tokens.size(), cap);

@@ -134,7 +134,7 @@ v4i_status v4i_session_create(v4i_model* m, const v4i_session_options* o, v4i_se
 
 void v4i_session_release(v4i_session* s) {
   if (s == nullptr || !s->state->model->engine->same_process()) return;
-  s->state->in_use.wait_idle();
+  s->state->released.signal();
   delete s;
 }
 

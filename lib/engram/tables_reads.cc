@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "lib/base/error.h"
+#include "lib/base/thread.h"
 #include "lib/engram/tables.h"
 
 namespace v4i::engram {
@@ -95,7 +96,8 @@ void Tables::wait_for(std::size_t layer, const CancelFlag* cancel, Lock& lock) {
 
 void Tables::call_helper() noexcept try {
   if (helping_) return;
-  if (!helper_.joinable()) helper_ = std::thread([this] { help(); });
+  if (!helper_.joinable())
+    helper_ = start_thread({"v4infer-tables", 0, {}, {}}, [this] { help(); });
   helping_ = true;
   helper_called_.notify_one();
 } catch (...) {  // without it reads go on in wait()

@@ -11,6 +11,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/base/uninterrupted.h"
 
 namespace v4i::experts {
 
@@ -22,7 +23,8 @@ void write_all(const std::string& path, const std::string& bytes) {
   const auto failed = [&](const char* what) {
     fail(Code::kIo, "{}: cannot {}: {}", path, what, std::generic_category().message(errno));
   };
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  const int fd = uninterrupted(
+      [&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600); });
   if (fd < 0) failed("create");
   std::size_t done = 0;
   while (done < bytes.size()) {

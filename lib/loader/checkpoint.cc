@@ -73,9 +73,9 @@ std::vector<std::vector<HeaderEntry>> read_headers(const std::vector<MappedFile>
       {shards.size(), kMostThreads, std::max(1u, std::thread::hardware_concurrency())});
   std::vector<std::vector<HeaderEntry>> out(shards.size());
   ThreadPool pool(static_cast<int>(threads));
-  pool.run(static_cast<std::int64_t>(out.size()), [&](std::int64_t begin, std::int64_t end, int) {
-    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
-      out[i] = read_header(shards[i].bytes(), shards[i].path());
+  pool.share(std::ssize(out), ThreadPool::kMuch, [&](std::int64_t i, int) {
+    const MappedFile& shard = shards[static_cast<std::size_t>(i)];
+    out[static_cast<std::size_t>(i)] = read_header(shard.bytes(), shard.path());
   });
   return out;
 }

@@ -2,11 +2,15 @@
 #include "lib/model/model.h"
 
 #include <algorithm>
-#include <future>
+#include <exception>
+#include <functional>
 #include <numeric>
+#include <thread>
+#include <utility>
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/base/thread.h"
 #include "lib/base/thread_pool.h"
 #include "lib/model/digest.h"
 
@@ -37,6 +41,41 @@ void prefetch_small_parts(const loader::Checkpoint& checkpoint) {
   }
 }
 
+// A function that runs beside its creator, or in get() where the system gives no thread.
+class Beside {
+ public:
+  explicit Beside(std::function<Digest()> body) : body_(std::move(body)) {
+    try {
+      thread_ = start_thread({"v4infer-open", 0, {}, {}}, [this] { call(); });
+    } catch (const Error&) {
+    }
+  }
+  ~Beside() {
+    if (thread_.joinable()) thread_.join();
+  }
+  Beside(const Beside&) = delete;
+  Beside& operator=(const Beside&) = delete;
+
+  Digest get() {
+    if (thread_.joinable())
+      thread_.join();
+    else
+      call();
+    if (error_ != nullptr) std::rethrow_exception(error_);
+    return result_;
+  }
+
+ private:
+  void call() noexcept try { result_ = body_(); } catch (...) {
+    error_ = std::current_exception();
+  }
+
+  std::function<Digest()> body_;
+  Digest result_{};
+  std::exception_ptr error_;
+  std::thread thread_;
+};
+
 }  // namespace
 
 std::shared_ptr<const Model> Model::open(const std::string& path) {
@@ -49,8 +88,7 @@ std::shared_ptr<const Model> Model::open(const std::string& path) {
   m->checkpoint_ = loader::Checkpoint::open(path);
   m->checkpoint_->expect_random_access(true);
   prefetch_small_parts(*m->checkpoint_);
-  auto digest =
-      std::async(std::launch::async, [&m] { return digest_of(*m->checkpoint_, m->config_); });
+  Beside digest([&m] { return digest_of(*m->checkpoint_, m->config_); });
   m->weights_ = bind_weights(*m->checkpoint_, m->config_, m->plan_);
   m->digest_ = digest.get();
   m->checkpoint_->expect_random_access(false);

@@ -13,7 +13,8 @@ namespace v4i::model {
 
 namespace {
 
-constexpr std::size_t kChunk = 256u << 10;  // bytes per unit of work; a multiple of 4
+constexpr std::size_t kChunk = 256u << 10;        // bytes per unit of work; a multiple of 4
+constexpr std::int64_t kChunkWork = kChunk / 16;  // nanoseconds
 
 // Plain loops over bytes or words loaded with memcpy, the largest code so far and one
 // comparison at the end: gcc turns each into three vector instructions, aligned or not.
@@ -129,7 +130,7 @@ void ScanList::scan(const loader::Checkpoint& checkpoint, ThreadPool* pool) cons
     }
   };
   if (pool != nullptr)
-    pool->run(total, body);
+    pool->run(total, total * kChunkWork, body);
   else
     body(0, total, 0);
   std::int64_t at = first_bad.load();

@@ -7,10 +7,10 @@
 #include <optional>
 #include <utility>
 
+#include "lib/base/cores.h"
 #include "lib/base/error.h"
 #include "lib/base/file.h"
 #include "lib/experts/heat_file.h"
-#include "lib/session/cores.h"
 #include "lib/session/image.h"
 #include "lib/store/chain_store.h"
 #include "lib/tokenizer/token_classes.h"
@@ -33,11 +33,24 @@ std::shared_ptr<forward::Backend> backend_of(const EngineOptions& options, Threa
                               : make_backend(options.backend, pool, budget);
 }
 
-int threads_of(int wanted) {
-  if (wanted < 0 || wanted > kMaxThreads)
-    fail(Code::kInvalid, "thread count is {}, allowed is 0 (physical cores) to {}", wanted,
+ThreadPoolOptions pool_options(const EngineOptions& o) {
+  if (o.threads < 0 || o.threads > kMaxThreads)
+    fail(Code::kInvalid, "thread count is {}, allowed is 0 (the library decides) to {}", o.threads,
          kMaxThreads);
-  return wanted == 0 ? std::min(physical_cores(), kMaxThreads) : wanted;
+  if (o.nice < -20 || o.nice > 19)
+    fail(Code::kInvalid, "thread priority is {}, allowed is -20 to 19", o.nice);
+  const std::vector<int> allowed = allowed_cpus();
+  for (int cpu : o.cpus)
+    if (std::find(allowed.begin(), allowed.end(), cpu) == allowed.end())
+      fail(Code::kInvalid, "CPU {} is not one that this thread may run on: {}", cpu,
+           list_of(allowed));
+  const ThreadCounts counts = thread_counts(o.cpus);
+  ThreadPoolOptions out;
+  out.threads = o.threads == 0 ? std::min(counts.threads, kMaxThreads) : o.threads;
+  out.at_once = counts.at_once;
+  out.nice = o.nice;
+  out.cpus = o.cpus;
+  return out;
 }
 
 Digest identity_of(const Digest& model, forward::Numerics numerics, const std::string& backend) {
@@ -78,7 +91,7 @@ engram::Options engram_options(const OpenOptions& options, const model::Model& m
 
 Engine::Engine(const EngineOptions& options)
     : budget_(Budget::cap_of(options.host_bytes), options.allocator),
-      pool_(threads_of(options.threads)),
+      pool_(pool_options(options)),
       backend_(backend_of(options, pool_, budget_)) {}
 
 std::shared_ptr<store::ReadQueue> Engine::reads() {

@@ -36,7 +36,9 @@ namespace v4i::session {
 class Image;
 
 struct EngineOptions {
-  int threads = 0;  // 1 to 1,024; 0 = physical cores
+  int threads = 0;        // 1 to 1,024; 0: as many as pay (thread_counts)
+  int nice = 0;           // of the workers: -20 to 19; 0: as their creator
+  std::vector<int> cpus;  // that the workers may run on; empty: as their creator
   BackendOptions backend;
   // Caps by place; 0 or ~0 = none.  Of a device: what the backend says (forward::cuda).
   std::uint64_t host_bytes = 0, pinned_bytes = 0, device_bytes = 0, disk_bytes = 0;

@@ -17,6 +17,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/base/uninterrupted.h"
 
 namespace v4i::store {
 
@@ -53,7 +54,9 @@ void write_back([[maybe_unused]] int fd, std::uint64_t begin, std::uint64_t end)
 }  // namespace
 
 int DiskFiles::create(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  const int fd = uninterrupted([&] {
+    return ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  });
   if (fd < 0) return -errno;
   // Whoever opens the folder may have found a file without a lock and removed it.
   struct stat st;
@@ -67,8 +70,9 @@ int DiskFiles::create(const std::string& path) {
 
 int DiskFiles::open_to_read(const std::string& path, bool direct) {
   constexpr int kFlags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW;
-  int fd = ::open(path.c_str(), direct ? kFlags | O_DIRECT : kFlags);
-  if (fd < 0 && direct && errno == EINVAL) fd = ::open(path.c_str(), kFlags);
+  int fd = uninterrupted([&] { return ::open(path.c_str(), direct ? kFlags | O_DIRECT : kFlags); });
+  if (fd < 0 && direct && errno == EINVAL)
+    fd = uninterrupted([&] { return ::open(path.c_str(), kFlags); });
   return fd < 0 ? -errno : fd;
 }
 
@@ -90,19 +94,21 @@ int DiskFiles::write(int fd, std::span<const std::byte> bytes, std::uint64_t off
 }
 
 int DiskFiles::remove(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  const int fd =
+      uninterrupted([&] { return ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW); });
   if (fd < 0) return -errno;
   int result = 0;
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0)
     result = -EBUSY;
-  else if (::ftruncate(fd, 0) != 0 || ::unlink(path.c_str()) != 0)
+  else if (uninterrupted([&] { return ::ftruncate(fd, 0); }) != 0 || ::unlink(path.c_str()) != 0)
     result = -errno;
   ::close(fd);
   return result;
 }
 
 bool DiskFiles::is_written(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  const int fd =
+      uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW); });
   if (fd < 0) return false;
   const bool written = ::flock(fd, LOCK_SH | LOCK_NB) != 0;
   ::close(fd);
@@ -144,7 +150,8 @@ void make_folder(const std::string& folder) {
 }
 
 FolderLock::FolderLock(const std::string& folder) : path_(join_path(folder, "lock")) {
-  fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  fd_ = uninterrupted(
+      [&] { return ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600); });
   if (fd_ < 0) fail(Code::kIo, "{}: cannot open the lock of a disk tier: {}", path_, reason(errno));
 }
 

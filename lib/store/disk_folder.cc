@@ -10,6 +10,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/base/uninterrupted.h"
 #include "lib/store/disk_sql.h"
 
 namespace v4i::store {
@@ -75,7 +76,8 @@ void DiskFolder::mark_damaged() noexcept {
   if (!lock_) return;
   try {
     const std::string mark = mark_of(options_.folder);
-    const int fd = ::open(mark.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    const int fd = uninterrupted(
+        [&] { return ::open(mark.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600); });
     if (fd >= 0) const Descriptor closed(fd);
   } catch (...) {
     // No memory for a name: somebody else will find the damage.

@@ -7,6 +7,8 @@
 
 #include <utility>
 
+#include "lib/base/uninterrupted.h"
+
 // SQLite looks for folders of temporary files in the environment, which this library does not
 // read; it makes none.  libv4infer is linked with --wrap=getenv, which leads here.
 extern "C" char* __wrap_getenv(const char*);
@@ -48,7 +50,8 @@ std::string uri(const std::string& path, const char* parameters) {
 // SQLite gives its other files the mode of this one.  A file that is there is not opened: closing
 // it would end the locks that another store of this process has on it.
 void make_private(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  const int fd = uninterrupted(
+      [&] { return ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600); });
   if (fd >= 0) ::close(fd);
 }
 

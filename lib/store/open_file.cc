@@ -6,6 +6,8 @@
 
 #include <cstdlib>
 
+#include "lib/base/uninterrupted.h"
+
 namespace v4i::store {
 
 namespace {
@@ -17,7 +19,7 @@ constexpr std::size_t kAlign = 4096;
 bool reads_directly(int fd) {
   void* page = nullptr;
   if (::posix_memalign(&page, kAlign, kAlign) != 0) return false;
-  const bool works = ::pread(fd, page, kAlign, 0) >= 0;
+  const bool works = uninterrupted([&] { return ::pread(fd, page, kAlign, 0); }) >= 0;
   std::free(page);
   return works;
 }
@@ -27,13 +29,15 @@ bool reads_directly(int fd) {
 
 int open_for_reads(const std::string& path, bool direct) {
 #ifdef O_DIRECT
-  const int fd = direct ? ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT) : -1;
+  const int fd =
+      direct ? uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT); })
+             : -1;
   if (fd >= 0 && reads_directly(fd)) return fd;
   if (fd >= 0) ::close(fd);
 #else
   static_cast<void>(direct);
 #endif
-  return ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  return uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); });
 }
 
 }  // namespace v4i::store

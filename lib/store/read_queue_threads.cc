@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "lib/base/thread.h"
 #include "lib/store/read_queue_impl.h"
 
 namespace v4i::store {
@@ -36,7 +37,7 @@ class ThreadReads final : public ReadQueue::Impl {
   void pump() override {
     while (waiting_ < queued() && workers_.size() < options.threads) {
       try {
-        workers_.emplace_back([this] { work(); });
+        workers_.push_back(start_thread({"v4infer-reads", 0, {}, {}}, [this] { work(); }));
       } catch (...) {
         if (workers_.empty()) return read_here();
         break;

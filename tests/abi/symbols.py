@@ -11,7 +11,8 @@ Needs:   the C and C++ runtimes only; its own name is libv4infer.so.1.
 What stays allowed and looks like a way out: dlopen and secure_getenv, by which a host that asks for
 a CUDA backend or gives image files gets our own plug-ins (lib/base/plugin.cc); std::terminate, which the compiler places
 where an exception would leave a noexcept function and where a running std::thread
-would be destroyed; and __stack_chk_fail, which is the system's own guard.
+would be destroyed; __stack_chk_fail, which is the system's own guard; and pthread_sigmask and setpriority, with
+which the library's own threads block signals and take the priority of the engine's options (lib/base/thread.cc).
 """
 import os
 import re
@@ -36,11 +37,11 @@ FORBIDDEN = {
     "_ZSt4cout _ZSt4cerr _ZSt4clog _ZSt5wcout _ZSt5wcerr syslog __syslog_chk",
     "reads or writes the environment": "getenv setenv putenv unsetenv clearenv environ",
     "changes the locale": "setlocale uselocale _ZNSt6locale6globalERKS_",
-    "touches signals": "signal sigaction sigprocmask pthread_sigmask sigaltstack alarm setitimer",
+    "touches signals": "signal sigaction sigprocmask sigaltstack alarm setitimer",
     "changes the floating-point environment": "fesetenv fesetround feholdexcept feupdateenv "
     "feenableexcept fedisableexcept fesetexceptflag",
     "changes the process": "chdir fchdir chroot umask fork vfork execve execv execvp execl posix_spawn "
-    "system popen setrlimit prctl nice setpriority dlmopen srand rand strtok",
+    "system popen setrlimit prctl nice dlmopen srand rand strtok",
 }
 
 MEMORY = "malloc calloc realloc free posix_memalign aligned_alloc mmap _Znwm _Znam"

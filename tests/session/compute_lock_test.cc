@@ -7,7 +7,6 @@
 #include <thread>
 #include <vector>
 
-#include "lib/session/cores.h"
 #include "tests/support/catch.h"
 
 namespace v4i::session {
@@ -91,11 +90,6 @@ TEST_CASE("a set flag ends the wait before it begins") {
   cancel.signal();
   CHECK_THROWS_AS(lock.lock(&cancel), Error);
   const Turn free(lock, nullptr);
-}
-
-TEST_CASE("there is at least one core and no more cores than processors") {
-  CHECK(physical_cores() >= 1);
-  CHECK(physical_cores() <= static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 }  // namespace

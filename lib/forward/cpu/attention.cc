@@ -50,7 +50,7 @@ void make_queries(Pass& p, const model::Attention& a, const model::LayerPlan& pl
   const float* qr = quantised(p, w.qr.data(), n, c.q_lora, w.qrq.data());
   linear(p, a.wq_b, qr, c.q_lora, n, w.wide.data(), heads, true);
   const std::int64_t pieces = (c.heads + kHeads - 1) / kHeads;
-  p.pool.run(n * pieces, [&](std::int64_t begin, std::int64_t end, int) {
+  p.pool.run(n * pieces, element_work(n * heads), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t u = begin; u < end; ++u) {
       const std::int64_t t = u / pieces, first = u % pieces * kHeads;
       p.kernels.query_heads(
@@ -125,6 +125,18 @@ std::int64_t bring_rows(Pass& p, const LayerOf& layer, std::int64_t first) {
   return t;
 }
 
+// Of tokens [first, end): keys and values, each used by all heads.
+std::int64_t attention_work(const Pass& p, const LayerOf& layer, std::int64_t first,
+                            std::int64_t end) {
+  const model::Config& c = p.config;
+  std::int64_t rows = 0;
+  for (std::int64_t t = first; t < end; ++t) {
+    rows += std::min(p.token(t).position + 1, c.window);
+    if (layer.plan.ratio > 0) rows += visible(p, layer, t).count;
+  }
+  return product_work(2 * rows, c.head_dim, c.heads);
+}
+
 // Of tokens [first, end).
 void attend(Pass& p, const LayerOf& layer, std::int64_t first_token, std::int64_t end) {
   Workspace& w = p.w;
@@ -132,7 +144,7 @@ void attend(Pass& p, const LayerOf& layer, std::int64_t first_token, std::int64_
   const std::int64_t d = c.head_dim, heads = c.heads;
   // A query's rows are dequantised once per group of heads: as few groups as keep all threads busy.
   const std::int64_t tokens = end - first_token;
-  const std::int64_t wanted = tokens >= 2 * p.pool.size() ? 1 : p.pool.size();
+  const std::int64_t wanted = tokens >= 2 * p.pool.at_once() ? 1 : p.pool.at_once();
   const std::int64_t lanes = Workspace::kHeadLanes;
   const std::int64_t group = (heads + wanted * lanes - 1) / (wanted * lanes) * lanes;
   const std::int64_t groups = (heads + group - 1) / group;
@@ -152,13 +164,12 @@ void attend(Pass& p, const LayerOf& layer, std::int64_t first_token, std::int64_
                          layout.main_row.form});
     p.kernels.output_heads(heads_of(p, layer.plan, t, w.wide.data(), h0, h1 - h0));
   };
-  const std::int64_t turns = p.pool.size();  // later tokens see more rows: threads take turns
-  p.pool.run(turns, [&](std::int64_t begin, std::int64_t last, int thread) {
-    for (std::int64_t first = begin; first < last; ++first)
-      for (std::int64_t u = first; u < tokens * groups; u += turns)
-        attend_to(first_token + u / groups, u % groups * group,
-                  p.threads[static_cast<std::size_t>(thread)]);
-  });
+  // Later tokens see more rows: they come first, so that what comes last is short.
+  p.pool.share(tokens * groups, attention_work(p, layer, first_token, end),
+               [&](std::int64_t u, int thread) {
+                 attend_to(end - 1 - u / groups, u % groups * group,
+                           p.threads[static_cast<std::size_t>(thread)]);
+               });
 }
 
 // Consecutive heads form a group; each group has its own rows of wo_a.
@@ -183,7 +194,8 @@ void project_out(Pass& p, const model::Attention& a) {
   } else {
     constexpr std::int64_t kPiece = 128;
     const std::int64_t parts = (c.o_lora + kPiece - 1) / kPiece;
-    p.pool.run(c.o_groups * parts, [&](std::int64_t begin, std::int64_t end, int thread) {
+    const std::int64_t work = product_work(rows, width, p.n());
+    p.pool.run(c.o_groups * parts, work, [&](std::int64_t begin, std::int64_t end, int thread) {
       for (std::int64_t u = begin; u < end; ++u) {
         kernels::LinearArgs part = args(u / parts);
         part.row_begin += u % parts * kPiece;
@@ -209,7 +221,8 @@ void make_rows(Pass& p, const model::Attention& a, const model::LayerPlan& plan)
   const std::int64_t n = p.n();
   const float* x = quantised(p, p.w.x.data(), n, p.config.width, p.w.xq.data());
   linear(p, a.wkv, x, p.config.width, n, p.w.kv.data(), p.config.head_dim, true);
-  p.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) {
+  const std::int64_t work = element_work(n * 4 * p.config.head_dim);
+  p.pool.run(n, work, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) make_row(p, a, plan, t);
   });
 }

@@ -65,16 +65,17 @@ void engram(Pass& p, const LayerOf& layer) {
       std::find(layers.begin(), layers.end(), layer.experts) - layers.begin());
   const std::int64_t n = p.n(), width = p.engram->width(), kv = (c.hc_mult + 1) * c.width;
   p.engram->wait(table, p.cancel);
-  p.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) {
+  p.pool.run(n, element_work(n * width), [&](std::int64_t begin, std::int64_t end, int) {
     p.engram->rows(table, begin, end - begin, p.w.z.data() + begin * width);
   });
   const float* rows = quantised(p, p.w.z.data(), n, width, p.w.zq.data());
   linear(p, w.wkv, rows, width, n, p.w.wide.data(), kv, true);
-  p.pool.run(n * c.hc_mult, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t u = begin; u < end; ++u)  // an image's tokens get nothing
-      if (is_text(p, u / c.hc_mult))
-        p.w.gates[static_cast<std::size_t>(u)] = add_value(p, w, u / c.hc_mult, u % c.hc_mult);
-  });
+  p.pool.run(
+      n * c.hc_mult, element_work(n * 4 * kv), [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t u = begin; u < end; ++u)  // an image's tokens get nothing
+          if (is_text(p, u / c.hc_mult))
+            p.w.gates[static_cast<std::size_t>(u)] = add_value(p, w, u / c.hc_mult, u % c.hc_mult);
+      });
   count_gates(p);
   p.mark(model::Part::kEngram);
 }

@@ -91,7 +91,8 @@ void CpuExecutor::embed_tokens() {
   const std::int64_t n = model_->config().hc_mult, d = model_->config().width;
   for (const Token& t : pass_.batch->tokens())
     if (t.embedding == nullptr) model_->touch_embedding(&t.id, 1);
-  pass_.pool.run(pass_.n(), [&](std::int64_t begin, std::int64_t end, int) {
+  const std::int64_t work = element_work(pass_.n() * n * d);
+  pass_.pool.run(pass_.n(), work, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
       float* streams = workspace_.streams.data() + t * n * d;
       embed(*model_, pass_.token(t), streams);

@@ -69,6 +69,16 @@ struct Wave {
   bool gates = false;              // are prepared
 
   std::int64_t groups() const { return routed + shared; }
+  // Of all groups, a token as often as it has experts here.
+  std::int64_t tokens() const {
+    const Routed& r = args.routed;
+    std::int64_t n = shared * r.tokens;
+    for (std::int64_t i = 0; i < routed; ++i) {
+      const auto e = static_cast<std::size_t>(r.active[static_cast<std::size_t>(first + i)]);
+      n += r.begin[e + 1] - r.begin[e];
+    }
+    return n;
+  }
 };
 
 std::byte* gate_room(const Cpu& p, std::int64_t slot) {
@@ -148,17 +158,22 @@ void down_rows(const Cpu& p, const Wave& b, const Group& g, std::int64_t r0, std
   }
 }
 
+// Of one matrix of each group.
+std::int64_t expert_work(const model::Config& c, const Wave& b) {
+  return product_work(c.width, c.expert_width, b.tokens() + b.groups() - 1);
+}
+
 // w1, w3 and what lies between them and w2.
 void run_ups(const Cpu& p, const Wave& b) {
   const model::Config& c = p.config;
   const auto block = [&](std::int64_t groups) {
-    return piece_rows(c.expert_width, gate_rows(c), expert_piece_rows(c), groups, p.pool.size());
+    return piece_rows(c.expert_width, gate_rows(c), expert_piece_rows(c), groups, p.pool.at_once());
   };
   const auto pieces_of = [&](std::int64_t rows) { return (c.expert_width + rows - 1) / rows; };
   const std::int64_t rows[2] = {block(b.routed), block(1)};  // of a piece: routed, shared
   const std::int64_t shared = b.shared * pieces_of(rows[1]);
   const std::int64_t all = b.routed * pieces_of(rows[0]) + shared;
-  p.pool.share(all, [&](std::int64_t u, int thread) {
+  p.pool.share(all, 2 * expert_work(c, b), [&](std::int64_t u, int thread) {
     const std::int64_t before = u * shared / all;  // pieces of the shared expert
     const bool is_shared = (u + 1) * shared / all > before;
     const std::int64_t step = rows[is_shared], per_group = pieces_of(step);
@@ -178,7 +193,8 @@ bool prepare_gates(const Cpu& p, const Wave& b) {
     return p.preparing(down_args(p, b, g), b.args.routed.tokens);
   };
   if (prepare_with(group_at(p, b, 0)) == nullptr) return false;
-  p.pool.share(b.groups() * kParts, [&](std::int64_t u, int) {
+  const std::int64_t work = element_work(b.tokens() * p.config.expert_width);
+  p.pool.share(b.groups() * kParts, work, [&](std::int64_t u, int) {
     const Group g = group_at(p, b, u / kParts);
     const auto make = prepare_with(g);  // the shared expert's may be float32
     if (make != nullptr)
@@ -190,8 +206,8 @@ bool prepare_gates(const Cpu& p, const Wave& b) {
 // w2; each piece adds its rows of all groups, in order.
 void run_downs(const Cpu& p, const Wave& b) {
   const model::Config& c = p.config;
-  const std::int64_t rows = piece_rows(c.width, 64, expert_piece_rows(c), 1, p.pool.size());
-  p.pool.share((c.width + rows - 1) / rows, [&](std::int64_t u, int thread) {
+  const std::int64_t rows = piece_rows(c.width, 64, expert_piece_rows(c), 1, p.pool.at_once());
+  p.pool.share((c.width + rows - 1) / rows, expert_work(c, b), [&](std::int64_t u, int thread) {
     for (std::int64_t i = 0; i < b.groups(); ++i)
       b.time.count(i == b.routed, [&] {
         down_rows(p, b, group_at(p, b, i), u * rows, std::min((u + 1) * rows, c.width),

@@ -45,7 +45,8 @@ kernels::StreamsArgs streams_of(const Pass& p, std::int64_t t, std::int64_t begi
 template <class Body>
 void over_channels(Pass& p, Body body) {
   const std::int64_t d = p.config.width, parts = (d + kChannels - 1) / kChannels;
-  p.pool.run(p.n() * parts, [&](std::int64_t begin, std::int64_t end, int) {
+  const std::int64_t work = element_work(p.n() * d * 2 * p.config.hc_mult);
+  p.pool.run(p.n() * parts, work, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t u = begin; u < end; ++u) {
       const std::int64_t c = u % parts * kChannels;
       body(u / parts, c, std::min(c + kChannels, d));
@@ -90,16 +91,17 @@ void some_tokens(Pass& p, const float* out, const model::Hyper& h, std::int64_t 
 void hyper_pre(Pass& p, const model::Hyper& h, float* x, const float* out) {
   Workspace& w = p.w;
   const std::int64_t n = p.config.hc_mult, d = p.config.width, mixes = (2 + n) * n;
-  if (p.n() >= kTokens * p.pool.size()) {
-    p.pool.share((p.n() + kTokens - 1) / kTokens, [&](std::int64_t i, int thread) {
-      some_tokens(p, out, h, i * kTokens, std::min((i + 1) * kTokens, p.n()),
-                  p.threads[static_cast<std::size_t>(thread)].linear.data(), x);
-    });
+  if (p.n() >= kTokens * p.pool.at_once()) {
+    p.pool.share((p.n() + kTokens - 1) / kTokens, product_work(mixes, n * d, p.n()),
+                 [&](std::int64_t i, int thread) {
+                   some_tokens(p, out, h, i * kTokens, std::min((i + 1) * kTokens, p.n()),
+                               p.threads[static_cast<std::size_t>(thread)].linear.data(), x);
+                 });
     return;
   }
   if (out != nullptr) hyper_post(p, out);
   linear(p, h.fn, w.streams.data(), n * d, p.n(), w.mix.data(), mixes, false);
-  p.pool.run(p.n(), [&](std::int64_t begin, std::int64_t end, int) {
+  p.pool.run(p.n(), element_work(p.n() * n * d), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) coefficients(p, h, t);
   });
   over_channels(p, [&](std::int64_t t, std::int64_t begin, std::int64_t end) {

@@ -33,21 +33,22 @@ void queries(Pass& p, const model::Attention& a, const model::LayerPlan& plan) {
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)) /
                                         std::sqrt(static_cast<double>(c.index_heads)));
   const std::int64_t pieces = (c.index_heads + kHeads - 1) / kHeads + 1;  // the last: weights
-  p.pool.run(n * pieces, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t u = begin; u < end; ++u) {
-      const std::int64_t t = u / pieces, first = u % pieces * kHeads;
-      if (first < c.index_heads) {
-        p.kernels.index_heads({w.iq.data() + t * width + first * dim,
-                               std::min(kHeads, c.index_heads - first), static_cast<int>(dim),
-                               static_cast<int>(c.rope_dim), rope_row(p, plan, t), 0, p.native,
-                               plan.attention == model::AttentionKind::kCsa2});
-        continue;
-      }
-      float* weight = w.iw.data() + t * c.index_heads;
-      for (std::int64_t h = 0; h < c.index_heads; ++h) weight[h] *= scale;
-      p.round(weight, c.index_heads);
-    }
-  });
+  p.pool.run(
+      n * pieces, element_work(n * width * 4), [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t u = begin; u < end; ++u) {
+          const std::int64_t t = u / pieces, first = u % pieces * kHeads;
+          if (first < c.index_heads) {
+            p.kernels.index_heads({w.iq.data() + t * width + first * dim,
+                                   std::min(kHeads, c.index_heads - first), static_cast<int>(dim),
+                                   static_cast<int>(c.rope_dim), rope_row(p, plan, t), 0, p.native,
+                                   plan.attention == model::AttentionKind::kCsa2});
+            continue;
+          }
+          float* weight = w.iw.data() + t * c.index_heads;
+          for (std::int64_t h = 0; h < c.index_heads; ++h) weight[h] *= scale;
+          p.round(weight, c.index_heads);
+        }
+      });
 }
 
 // A layer's selection, of one pass.
@@ -157,14 +158,22 @@ void keep_best(const Selection& s, std::int64_t t, TopK& best, TopK& best_blocks
         static_cast<std::int32_t>(best_blocks.rows(s.blocks(t)));
 }
 
-// One query: the threads share its keys, and the best of each are merged.
+// Of the scores of token t.
+std::int64_t key_work(const Selection& s, std::int64_t t) {
+  const model::Config& c = s.p.config;
+  const std::int64_t rows =
+      s.of_candidates() ? s.p.w.block_count[static_cast<std::size_t>(t)] * s.block_rows : s.rows(t);
+  return product_work(rows, c.index_dim, c.index_heads);
+}
+
+// One query: the threads share its keys, each by rising row (TopK), and the best are merged.
 void choose_together(const Selection& s, std::int64_t t) {
   Pass& p = s.p;
   const std::int64_t rows = s.rows(t), unit = index_unit(p.config, p.layout().rows_per_block);
   const std::int64_t units =
       s.of_candidates() ? p.w.block_count[static_cast<std::size_t>(t)] : (rows + unit - 1) / unit;
   for (ThreadScratch& scratch : p.threads) begin_best(s, scratch, 1);
-  p.pool.run(units, [&](std::int64_t begin, std::int64_t end, int thread) {
+  p.pool.run_rising(units, key_work(s, t), [&](std::int64_t begin, std::int64_t end, int thread) {
     ThreadScratch& scratch = p.threads[static_cast<std::size_t>(thread)];
     if (s.of_candidates())
       score_candidates(s, t, begin, end, scratch);
@@ -211,13 +220,18 @@ void select_rows(Pass& p, const LayerOf& layer) {
   for (std::int64_t t = 0; t < p.n(); ++t) needed = needed || s.rows(t) > s.topk;
   if (!needed) return;
   queries(p, layer.block.attn, layer.plan);
-  if (p.n() < 2 * p.pool.size()) {
+  if (p.n() < 2 * p.pool.at_once()) {
     for (std::int64_t t = 0; t < p.n(); ++t)
       if (s.rows(t) > s.topk) choose_together(s, t);
     return;
   }
-  p.pool.run(p.n(), [&](std::int64_t begin, std::int64_t end, int thread) {
-    choose_each(s, begin, end, p.threads[static_cast<std::size_t>(thread)]);
+  std::int64_t work = 0;
+  for (std::int64_t t = 0; t < p.n(); ++t) work += key_work(s, t);
+  constexpr std::int64_t kTogether = Workspace::kIndexQueries;
+  const std::int64_t groups = (p.n() + kTogether - 1) / kTogether;
+  p.pool.run(groups, work, [&](std::int64_t begin, std::int64_t end, int thread) {
+    choose_each(s, begin * kTogether, std::min(end * kTogether, p.n()),
+                p.threads[static_cast<std::size_t>(thread)]);
   });
 }
 

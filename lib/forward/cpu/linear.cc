@@ -115,19 +115,21 @@ void prepare(const Cpu& p, kernels::LinearArgs& a) {
   const auto make = p.preparing(a, a.tokens);
   if (make == nullptr) return;
   std::byte* out = p.prepared;
-  const int parts = kPreparers * p.pool.size();
-  p.pool.share(parts, [&](std::int64_t i, int) { make(a, static_cast<int>(i), parts, out); });
+  const int parts = kPreparers * p.pool.at_once();
+  p.pool.share(parts, element_work(a.tokens * a.w.cols),
+               [&](std::int64_t i, int) { make(a, static_cast<int>(i), parts, out); });
   a.prepared = out;
 }
 
 void multiply_all(const Cpu& p, std::span<Product> products) {
   prepare(p, products[0].a);
   const bool prepared = products[0].a.prepared != nullptr;
-  std::int64_t pieces = 0;
+  std::int64_t pieces = 0, work = 0;
   for (Product& q : products) {
     const std::int64_t rows = q.a.row_end - q.a.row_begin;
+    work += product_work(rows, q.a.w.cols, q.a.tokens);
     if (same_form(q.a.w, products[0].a.w)) q.a.prepared = products[0].a.prepared;
-    q.rows = prepared ? piece_rows(rows, kPieceRows, p.pool.size()) : kernels::kLinearRows;
+    q.rows = prepared ? piece_rows(rows, kPieceRows, p.pool.at_once()) : kernels::kLinearRows;
     q.first = pieces;
     pieces += q.count = (rows + q.rows - 1) / q.rows;
   }
@@ -143,8 +145,8 @@ void multiply_all(const Cpu& p, std::span<Product> products) {
       multiply(p, *q.w, part);
     }
   };
-  if (!prepared) return p.pool.run(pieces, some);
-  p.pool.share(pieces, [&](std::int64_t i, int thread) { some(i, i + 1, thread); });
+  if (!prepared) return p.pool.run(pieces, work, some);
+  p.pool.share(pieces, work, [&](std::int64_t i, int thread) { some(i, i + 1, thread); });
 }
 
 void linear(const Cpu& p, const Weight& w, const float* x, std::int64_t x_stride, std::int64_t n,
@@ -163,7 +165,7 @@ const float* quantised(const Cpu& p, const float* x, std::int64_t n, std::int64_
   const std::int64_t block = p.config.fp8_block;
   const std::int64_t piece = std::max<std::int64_t>(1, 128 / block) * block;
   const std::int64_t per_row = (cols + piece - 1) / piece;
-  p.pool.run(n * per_row, [&](std::int64_t begin, std::int64_t end, int) {
+  p.pool.run(n * per_row, element_work(n * cols), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t u = begin; u < end; ++u) {
       const std::int64_t first = u % per_row * piece, at = u / per_row * cols + first;
       p.kernels.quantise({x + at, out + at, std::min(piece, cols - first), block});
@@ -174,7 +176,7 @@ const float* quantised(const Cpu& p, const float* x, std::int64_t n, std::int64_
 
 void norm(const Cpu& p, const float* x, const model::Vector& gain, std::int64_t n, float* y) {
   const auto cols = static_cast<std::int64_t>(gain.size());
-  p.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) {
+  p.pool.run(n, element_work(n * cols), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
       kernels::rms_norm(x + t * cols, gain.data(), cols, p.config.norm_eps, y + t * cols);
       p.round(y + t * cols, cols);

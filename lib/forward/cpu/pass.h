@@ -88,12 +88,11 @@ void compress(Pass& p, const LayerOf& layer);
 void compress_csa2(Pass& p, const LayerOf& layer);  // of a layer that owns its rows and keys
 // The rows that the tokens of the pass complete, into p.new_rows.
 void find_new_rows(Pass& p, int ratio);
-// body(begin, end) over [0, n): here, or on all threads when `work` is worth it.
+// body(begin, end) over [0, n), `floats` of them all.
 template <class Body>
-void share(Pass& p, std::int64_t n, std::int64_t work, Body&& body) {
-  constexpr std::int64_t kSmall = 16384;  // done before other threads would have woken up
-  if (work <= kSmall) return body(0, n);
-  p.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); });
+void share(Pass& p, std::int64_t n, std::int64_t floats, Body&& body) {
+  p.pool.run(n, element_work(floats),
+             [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); });
 }
 // Fills w.selected for tokens that see more rows than index_topk, and w.blocks of those where the
 // layer publishes candidates.

@@ -18,7 +18,9 @@ void fill_turn(const std::vector<float>& freq, std::int64_t position, float* out
 }
 
 void fill_rope(Pass& p) {
-  p.pool.run(p.n(), [&](std::int64_t begin, std::int64_t end, int) {
+  constexpr std::int64_t kAngle = 16;  // of a cosine and a sine, as floats
+  const std::int64_t floats = p.n() * p.config.rope_dim * kAngle;
+  p.pool.run(p.n(), element_work(floats), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
       const std::int64_t position = p.token(t).position;
       fill_turn(p.freq_a, position, p.w.rope_a.data() + t * p.config.rope_dim);

@@ -66,7 +66,8 @@ void gate(const Pass& p, const model::Moe& m) {
 Routed route(Pass& p, const LayerOf& layer) {
   Workspace& w = p.w;
   gate(p, layer.block.ffn);
-  p.pool.run(p.n(), [&](std::int64_t begin, std::int64_t end, int) {
+  const std::int64_t compared = p.n() * layer.block.ffn.gate.rows * (layer.active + 8);
+  p.pool.run(p.n(), element_work(compared), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) route_token(p, layer, t);
   });
   return group_by_expert(

@@ -97,7 +97,7 @@ class Encoder {
 
   template <class Body>
   void on_rows(std::int64_t n, Body&& body) const {
-    t_.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) {
+    t_.pool.run(n, element_work(n * c_.width), [&](std::int64_t begin, std::int64_t end, int) {
       for (std::int64_t t = begin; t < end; ++t) body(t);
     });
   }

@@ -100,7 +100,7 @@ void ImageAttention::put_patch(std::int64_t patch, float* row) {
 }
 
 void ImageAttention::put(std::int64_t first, std::int64_t n, float* qkv) {
-  cpu_.pool.run(n, [&](std::int64_t begin, std::int64_t end, int) {
+  cpu_.pool.run(n, element_work(n * 3 * width_), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
       float* row = qkv + t * 3 * width_;
       if (!all_finite(row, 3 * width_)) refuse("queries, keys or values");
@@ -145,11 +145,12 @@ void ImageAttention::attend_to(std::int64_t head, std::int64_t first, std::int64
 
 void ImageAttention::attend(const CancelFlag* cancel) {
   const std::int64_t blocks = (patches_ + kQueries - 1) / kQueries;
-  cpu_.pool.share(heads_ * blocks, [&](std::int64_t i, int thread) {
-    if (cancel != nullptr && cancel->is_set()) return;
-    const std::int64_t first = i % blocks * kQueries;
-    attend_to(i / blocks, first, std::min(kQueries, patches_ - first), thread);
-  });
+  cpu_.pool.share(heads_ * blocks, product_work(2 * patches_, width_, patches_),
+                  [&](std::int64_t i, int thread) {
+                    if (cancel != nullptr && cancel->is_set()) return;
+                    const std::int64_t first = i % blocks * kQueries;
+                    attend_to(i / blocks, first, std::min(kQueries, patches_ - first), thread);
+                  });
   throw_if_cancelled(cancel);
 }
 

@@ -22,8 +22,15 @@
  *            V4I_E_BUSY.  Callbacks run on the thread that is inside a v4i_
  *            call, never on a thread of the library.  Inside one, only reading
  *            calls on that session are allowed (others: V4I_E_BUSY).
+ *  Waiting   Computing calls (prefill, step, generate, eval, step_many) wait for
+ *            their turn on the engine; a cancel token ends that.  Other calls do
+ *            their own work at once, but where it says "Waits"; reading files takes
+ *            its time.  No release waits for computing.
  *  Process   The library never exits, aborts, prints, raises, installs signal
- *            handlers, changes the locale or the FP environment.
+ *            handlers or changes the locale.  Its threads block all signals but
+ *            those of faults.  The caller's FP environment (rounding, subnormals,
+ *            exceptions) changes no result and is the caller's again in callbacks
+ *            and on return.
  */
 #ifndef V4INFER_H_
 #define V4INFER_H_
@@ -167,7 +174,10 @@ typedef struct v4i_engine_options {
   v4i_log_fn log;
   void* log_user;
   int32_t log_level;             /* 0 = V4I_LOG_WARN */
-  int32_t thread_count;          /* 0 = physical cores, else 1 to 1024 */
+  /* The caller and the library's own threads, 1 to 1024.  0 = one for each physical core
+   * that this thread may run on (those of `cpus`), no more than the CPU quota of the
+   * cgroup, rounded.  Threads that the system does not give are a log line (WARN). */
+  int32_t thread_count;
   /* NULL or "cpu"; "cuda:0", "cuda:1", ...: a device of libv4infer-cuda, which must lie
    * beside this library or the program, or where V4INFER_CUDA_LIBRARY or the system's
    * loader finds it, else V4I_E_UNSUPPORTED says what is missing.  Experts that do not
@@ -175,6 +185,14 @@ typedef struct v4i_engine_options {
   const char* backend;
   const char* force_isa; /* of the CPU; NULL = best; "scalar", "avx2", "avx512" */
   const v4i_memory_budget* budget; /* a pointer: embedded structs cannot grow */
+  /* Of the library's computing threads (Linux): processors that they may run on, from those
+   * of the calling thread, and their nice value, -20 to 19; NULL and 0 = as the calling
+   * thread.  What the system refuses is a log line (WARN).  A call computes in its own
+   * thread as well, which is left as it is. */
+  const int32_t* cpus;
+  size_t cpu_count;
+  int32_t thread_priority;
+  int32_t reserved0;
 } v4i_engine_options;
 
 typedef struct v4i_device_info {
@@ -200,15 +218,17 @@ typedef struct v4i_memory_stats {
 
 V4I_API v4i_status v4i_engine_create(const v4i_engine_options* o, v4i_engine** out,
                                      v4i_error** err);
+/* The last reference, that of models and sessions counted, ends the engine's threads, which
+ * have nothing to do then. */
 V4I_API void v4i_engine_release(v4i_engine* e);
 /* The GPU, if the backend has one, then the processor. */
 V4I_API size_t v4i_engine_device_count(const v4i_engine* e);
 V4I_API v4i_status v4i_engine_device_info(const v4i_engine* e, size_t i,
                                           v4i_device_info* out, v4i_error** err);
 /* Holds at once: what can be had again leaves memory until the new cap fits (KV blocks
- * that a store has, experts).  What cannot leave is kept, and nothing new is granted
- * meanwhile.  device_bytes 0 leaves the cap of the device as it is, the others become
- * uncapped with 0. */
+ * that a store has, experts).  Waits for the layer in work.  What cannot leave is kept, and
+ * nothing new is granted meanwhile.  device_bytes 0 leaves the cap of the device as it is,
+ * the others become uncapped with 0. */
 V4I_API v4i_status v4i_engine_set_budget(v4i_engine* e, const v4i_memory_budget* b,
                                          v4i_error** err);
 V4I_API v4i_status v4i_engine_memory(const v4i_engine* e, v4i_memory_stats* out,
@@ -225,7 +245,7 @@ V4I_API v4i_status v4i_engine_image_formats(const v4i_engine* e, uint32_t* out,
  * runs again: log lines and progress are dropped, a call that cannot do without
  * its callback returns V4I_E_STATE.  KV stores of the host are closed, which is their
  * last call; their sessions go on without them.  The allocator stays, memory goes back
- * to it.
+ * to it.  Waits for callbacks that are running, and for the KV stores of the host.
  * For hosts that unload managed code under a loaded library (Unity domain
  * reload).  V4I_E_STATE when called from inside one of those callbacks. */
 V4I_API v4i_status v4i_engine_quiesce(v4i_engine* e, v4i_error** err);
@@ -331,6 +351,8 @@ V4I_API v4i_status v4i_model_plan_open(v4i_engine* e, const v4i_model_options* o
                                        v4i_model_plan* out, v4i_error** err);
 V4I_API v4i_status v4i_model_open(v4i_engine* e, const v4i_model_options* o,
                                   v4i_model** out, v4i_error** err);
+/* The last reference, that of sessions counted, closes the files.  Waits for reads under
+ * way, and at most ten seconds for what KV stores were given. */
 V4I_API void v4i_model_release(v4i_model* m);
 V4I_API v4i_status v4i_model_get_info(const v4i_model* m, v4i_model_info* out,
                                       v4i_error** err);
@@ -477,9 +499,13 @@ typedef struct v4i_reader {
 
 V4I_API v4i_status v4i_session_create(v4i_model* m, const v4i_session_options* o,
                                       v4i_session** out, v4i_error** err);
+/* A call that is running on the session is cancelled (V4I_E_CANCELLED; no on_step any more)
+ * and frees the session when it returns, a step_many when its step is done.  The last
+ * session with its tiers waits as v4i_model_release(). */
 V4I_API void v4i_session_release(v4i_session* s);
 V4I_API v4i_status v4i_session_fork(v4i_session* s, v4i_session** out,
                                     v4i_error** err); /* copy-on-write KV */
+/* Waits for rows that lie in tiers, and for the engine where lost ones are computed again. */
 V4I_API v4i_status v4i_session_save(v4i_session* s, const v4i_writer* w,
                                     v4i_error** err);
 V4I_API v4i_status v4i_session_restore(v4i_model* m, const v4i_session_options* o,
@@ -741,6 +767,7 @@ V4I_API v4i_status v4i_kv_store_open_disk(v4i_engine* e, const v4i_kv_disk_optio
                                           v4i_kv_store** out, v4i_error** err);
 V4I_API v4i_status v4i_kv_store_wrap(v4i_engine* e, const v4i_kv_vtable* t, void* user,
                                      v4i_kv_store** out, v4i_error** err);
+/* The last reference closes the store.  Waits for what is under way, ten seconds at most. */
 V4I_API void v4i_kv_store_release(v4i_kv_store* k);
 V4I_API v4i_status v4i_kv_store_get_stats(const v4i_kv_store* k, v4i_kv_stats* out,
                                           v4i_error** err);
