@@ -22,7 +22,7 @@ class ModelOptions(c.Structure):
     _fields_ = [('struct_size', c.c_uint32), ('reserved0', c.c_int32), ('next', c.c_void_p),
                 ('path', c.c_char_p), ('progress', c.c_void_p), ('progress_user', c.c_void_p),
                 ('cancel', c.c_void_p), ('context_hint', c.c_uint32), ('session_hint', c.c_uint32),
-                ('verify_tensors', c.c_int32), ('reserved1', c.c_int32)]
+                ('verify_tensors', c.c_int32), ('tiered', c.c_int32)]
 
 
 class Step(c.Structure):

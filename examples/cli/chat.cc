@@ -114,7 +114,7 @@ class Chat {
   void command(const std::string& line) {
     const std::size_t space = line.find(' ');
     const std::string name = line.substr(0, space);
-    const std::string rest = space == std::string::npos ? "" : line.substr(space + 1);
+    const std::string rest = space == std::string::npos ? "" : plain(line.substr(space + 1));
     if (name == "/quit" || name == "/exit") {
       done_ = true;
     } else if (name == "/image") {
@@ -124,13 +124,15 @@ class Chat {
       say("saved to " + rest);
     } else if (name == "/load" && !rest.empty()) {
       now_.load(rest);
+      images_.clear();
       say("loaded " + std::to_string(now_.turns()) + " turns");
     } else if (name == "/fork") {
-      earlier_.push_back(now_.fork());
+      earlier_.push_back({now_.fork(), images_});
       say("forked at turn " + std::to_string(now_.turns()) + "; /back returns here");
     } else if (name == "/back") {
       if (earlier_.empty()) throw Failure("there is no /fork to go back to");
-      now_ = std::move(earlier_.back());
+      now_ = std::move(earlier_.back().conversation);
+      images_ = std::move(earlier_.back().images);
       earlier_.pop_back();
       say("back at turn " + std::to_string(now_.turns()));
     } else if (name == "/think" && is_think(rest)) {
@@ -139,9 +141,23 @@ class Chat {
     } else if (name == "/clear") {
       images_.clear();
       now_.clear();
-    } else {
+    } else if (name == "/help") {
       say(kHelp);
+    } else {
+      throw Failure(line + ": not a command, or not all of it; /help shows them");
     }
+  }
+
+  // Without blanks and quotes around it, which terminals put there when a file is dropped.
+  static std::string plain(std::string s) {
+    const auto cut = [&](const char* these) {
+      const std::size_t first = s.find_first_not_of(these), last = s.find_last_not_of(these);
+      s = first == std::string::npos ? "" : s.substr(first, last - first + 1);
+    };
+    cut(" \t\r");
+    if (s.size() >= 2 && s.front() == s.back() && (s.front() == '"' || s.front() == '\''))
+      s = s.substr(1, s.size() - 2);
+    return s;
   }
 
   void image(const std::string& path) {
@@ -162,8 +178,12 @@ class Chat {
   const Args& args_;
   const Opened& opened_;
   Conversation now_;
-  std::vector<Conversation> earlier_;
   ImageFiles images_;  // of the next message
+  struct Point {
+    Conversation conversation;
+    ImageFiles images;
+  };
+  std::vector<Point> earlier_;  // by /fork
   bool done_ = false;
 };
 

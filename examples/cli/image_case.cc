@@ -68,15 +68,13 @@ class Tensors {
 class CaseReader {
  public:
   explicit CaseReader(const std::string& path)
-      : path_(path),
-        tensors_((std::filesystem::path(path).parent_path() / "images.safetensors").string()) {}
+      : path_(path), json_(parse(path)), tensors_(beside(path)) {}
 
   std::vector<CasePart> read() {
-    const Json json = Json::parse(read_file(path_));
-    ids_ = json.at("ids").get<v4infer::Tokens>();
-    roles_ = json.value("roles", std::vector<int>());
+    ids_ = json_.at("ids").get<v4infer::Tokens>();
+    roles_ = json_.value("roles", std::vector<int>());
     if (!roles_.empty() && roles_.size() != ids_.size()) refuse("has not as many roles as ids");
-    const Json& images = json.at("images");
+    const Json& images = json_.at("images");
     std::size_t at = 0;
     for (std::size_t i = 0; i < images.size(); ++i) {
       const auto start = images[i].at("start").get<std::size_t>();
@@ -95,6 +93,17 @@ class CaseReader {
 
  private:
   [[noreturn]] void refuse(const std::string& what) const { throw Failure(path_ + ": " + what); }
+
+  static Json parse(const std::string& path) {
+    const Json json = Json::parse(read_file(path), nullptr, false);
+    if (json.is_discarded()) throw Failure(path + ": is no JSON");
+    if (!json.is_object() || !json.contains("ids") || !json.contains("images"))
+      throw Failure(path + ": is no object with ids and images; --ids takes ids alone");
+    return json;
+  }
+  static std::string beside(const std::string& path) {
+    return (std::filesystem::path(path).parent_path() / "images.safetensors").string();
+  }
 
   // Of the image at `start`: behind its last role, or where another id or image begins.
   std::size_t end_of(std::size_t start, std::size_t next) const {
@@ -129,6 +138,7 @@ class CaseReader {
   }
 
   std::string path_;
+  Json json_;
   Tensors tensors_;
   v4infer::Tokens ids_;
   std::vector<int> roles_;

@@ -2,8 +2,11 @@
 #include "lib/base/plugin.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <system_error>
 #include <utility>
 
@@ -34,11 +37,27 @@ fs::path program_file() { return file_of(nullptr); }
 
 const char* value_of(const char* variable) { return std::getenv(variable); }
 #else
-// The library or program that this function is in.
+// The file that is mapped at `address`, as the kernel knows it; empty where it does not say.
+fs::path mapped_at(std::uintptr_t address) {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long long begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%llx-%llx", &begin, &end) != 2) continue;
+    if (address < begin || address >= end) continue;
+    const std::size_t path = line.find('/');
+    return path == line.npos ? fs::path() : fs::path(line.substr(path));
+  }
+  return {};
+}
+
+// The library or program that this function is in.  Never relative to the current folder, which
+// may be another one than when it was loaded.
 fs::path own_file() {
   Dl_info found;
   if (dladdr(reinterpret_cast<void*>(&Plugin::where), &found) == 0) return {};
-  return found.dli_fname != nullptr ? fs::path(found.dli_fname) : fs::path();
+  const fs::path name = found.dli_fname != nullptr ? found.dli_fname : "";
+  if (name.is_absolute()) return name;
+  return mapped_at(reinterpret_cast<std::uintptr_t>(&Plugin::where));
 }
 
 fs::path program_file() {

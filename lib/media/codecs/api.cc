@@ -37,6 +37,7 @@ constexpr Format kFormats[] = {
     {"ICO", 0, V4I_MARK("\0\0\1\0"), 0},
     {"PSD", 0, V4I_MARK("8BPS"), 0},
     {"SVG", 0, V4I_MARK("<svg"), 0},
+    {"XML", 0, V4I_MARK("<?xml"), 0},
     {"PDF", 0, V4I_MARK("%PDF"), 0},
     {"PPM", 0, V4I_MARK("P6"), 0},
 };

@@ -310,7 +310,9 @@ typedef struct v4i_rates {
 /* What open() and the sessions of the hints would take, without taking it: no weights are
  * read.  As the CPU computes, whatever the backend.  "planned" is session_hint sessions (0:
  * one) of context_hint tokens each (0: the model's most).  Bytes, but where it says otherwise;
- * "budget" is host_bytes of v4i_memory_budget less what is in use. */
+ * "budget" is host_bytes of v4i_memory_budget less what is in use.  Of this budget: without
+ * one experts and n-gram rows stay in the mapped files, so that less is needed of it.  Images
+ * are not counted: patches, the tower's work and embeddings come on top (docs/images.md). */
 typedef struct v4i_model_plan {
   uint32_t struct_size;
   int32_t fits;          /* 1 = what is planned fits; with `tiered`, with a tier's help */
@@ -421,7 +423,8 @@ V4I_API v4i_status v4i_chat_encode(const v4i_model* m, const v4i_chat_message* m
  * "response_format"}.  Messages may carry "tool_calls", "reasoning_content" and
  * "tool_call_id".  Text of a message never becomes a special token.  A part of type "image"
  * or "image_url", of a user's or tool's message, is an image; where its bytes are is not read
- * (no URL is fetched, no data: URL decoded): they come with the tokens, or not at all. */
+ * (no URL is fetched, no data: URL decoded): they come with the tokens, or not at all.  Parts
+ * of other types become "[Unsupported TYPE]", as the published encoder writes them. */
 V4I_API v4i_status v4i_chat_encode_json(const v4i_model* m, const char* json, size_t len,
                                         const v4i_chat_options* o, v4i_token* out,
                                         size_t cap, size_t* count, v4i_error** err);
@@ -470,7 +473,7 @@ typedef struct v4i_session_options {
   size_t tier_count;
   uint64_t seed;
   int32_t priority; /* scheduler: higher first */
-  int32_t capture;  /* bit 0 router, bit 1 engram, bit 2 timeline */
+  int32_t capture;  /* 0, or 4: timeline; 1 (router), 2 (engram): V4I_E_UNSUPPORTED */
   uint32_t restore; /* V4I_RESTORE_ */
   uint32_t prefill; /* V4I_PREFILL_ */
 } v4i_session_options;
