@@ -170,10 +170,26 @@ std::string read_file(const std::string& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
+std::int64_t whole_number(const Json& json, std::int64_t most, const std::string& what) {
+  if (json.is_number_unsigned() && json.get<std::uint64_t>() <= static_cast<std::uint64_t>(most))
+    return static_cast<std::int64_t>(json.get<std::uint64_t>());
+  throw Failure(what + " is " + json.dump().substr(0, 40) + ", expected a whole number from 0 to " +
+                std::to_string(most));
+}
+
+std::vector<std::int32_t> ids_of(const Json& list, const std::string& path) {
+  if (!list.is_array()) throw Failure(path + ": ids are no array");
+  std::vector<std::int32_t> out;
+  for (const Json& id : list)
+    out.push_back(static_cast<std::int32_t>(
+        whole_number(id, INT32_MAX, path + ": id " + std::to_string(out.size()))));
+  return out;
+}
+
 std::vector<std::int32_t> read_ids(const std::string& path) {
   try {
     const Json json = Json::parse(read_file(path));
-    return (json.is_object() ? json.at("ids") : json).get<std::vector<std::int32_t>>();
+    return ids_of(json.is_object() ? json.at("ids") : json, path);
   } catch (const Json::exception& e) {
     throw Failure(path +
                   ": holds no JSON array of token ids, nor an object with \"ids\": " + e.what());

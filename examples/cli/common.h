@@ -97,6 +97,9 @@ v4infer::Session new_session(const Opened& opened, const SampleArgs& args);
 // ---- files and the terminal
 std::string read_file(const std::string& path);  // "-" is stdin
 std::vector<std::int32_t> read_ids(const std::string& path);
+// Numbers are taken as they are written or refused; `what` is for the sentence.
+std::int64_t whole_number(const Json& json, std::int64_t most, const std::string& what);
+std::vector<std::int32_t> ids_of(const Json& list, const std::string& path);
 bool stdout_is_terminal();
 bool stderr_is_terminal();
 std::string human_bytes(double bytes);

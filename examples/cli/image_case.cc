@@ -71,18 +71,18 @@ class CaseReader {
       : path_(path), json_(parse(path)), tensors_(beside(path)) {}
 
   std::vector<CasePart> read() {
-    ids_ = json_.at("ids").get<v4infer::Tokens>();
+    ids_ = ids_of(json_.at("ids"), path_);
     roles_ = json_.value("roles", std::vector<int>());
     if (!roles_.empty() && roles_.size() != ids_.size()) refuse("has not as many roles as ids");
     const Json& images = json_.at("images");
     std::size_t at = 0;
     for (std::size_t i = 0; i < images.size(); ++i) {
-      const auto start = images[i].at("start").get<std::size_t>();
+      const std::size_t start = number_of(images[i], "start");
       if (start < at || start >= ids_.size())
         refuse("image " + std::to_string(i) + " starts at " + std::to_string(start) +
                ", expected " + std::to_string(at) + " to the last id");
       const std::size_t next =
-          i + 1 < images.size() ? images[i + 1].at("start").get<std::size_t>() : ids_.size();
+          i + 1 < images.size() ? number_of(images[i + 1], "start") : ids_.size();
       add_text(at, start);
       at = end_of(start, next);
       add_image(images[i], i, start, at);
@@ -94,6 +94,10 @@ class CaseReader {
  private:
   [[noreturn]] void refuse(const std::string& what) const { throw Failure(path_ + ": " + what); }
 
+  std::size_t number_of(const Json& image, const char* key) const {
+    return static_cast<std::size_t>(
+        whole_number(image.at(key), 1 << 24, path_ + ": " + key + " of an image"));
+  }
   static Json parse(const std::string& path) {
     const Json json = Json::parse(read_file(path), nullptr, false);
     if (json.is_discarded()) throw Failure(path + ": is no JSON");
@@ -124,8 +128,7 @@ class CaseReader {
     parts_.back().ids = ids(from, to);
   }
   void add_image(const Json& image, std::size_t number, std::size_t from, std::size_t to) {
-    const auto height = image.at("grid_h").get<std::uint64_t>(),
-               width = image.at("grid_w").get<std::uint64_t>();
+    const std::uint64_t height = number_of(image, "grid_h"), width = number_of(image, "grid_w");
     if (height < 1 || width < 1 || height > kMostGrid || width > kMostGrid)
       refuse("the grid of image " + std::to_string(number) + " is " + std::to_string(width) +
              " x " + std::to_string(height));

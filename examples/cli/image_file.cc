@@ -45,11 +45,15 @@ class Header {
     return n;
   }
   // Behind the one white space that ends the header.
-  std::size_t end() const { return at_ + 1; }
+  std::size_t end() const {
+    if (at_ < bytes_.size() && !is_space(bytes_[at_]))
+      throw Failure(path_ + ": no white space ends the header of the PPM");
+    return at_ + 1;
+  }
+  static bool is_space(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
 
  private:
   static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-  static bool is_space(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
 
   void skip() {  // white space, and comments to the end of their lines
     while (at_ < bytes_.size() && (is_space(bytes_[at_]) || bytes_[at_] == '#')) {
@@ -70,7 +74,8 @@ class Header {
 ImageFile::ImageFile(std::string path, std::string bytes, std::uint32_t max_tokens)
     : path_(std::move(path)), bytes_(std::move(bytes)), max_tokens_(max_tokens) {
   if (bytes_.empty()) throw Failure(path_ + ": is empty");
-  if (bytes_.compare(0, 2, "P6") == 0) read_ppm();
+  const bool ppm = bytes_.size() > 2 && bytes_.compare(0, 2, "P6") == 0;
+  if (ppm && (Header::is_space(bytes_[2]) || bytes_[2] == '#')) read_ppm();
 }
 
 void ImageFile::read_ppm() {

@@ -42,6 +42,25 @@ std::shared_ptr<session::Image> make_from_file(session::Session& s, const v4i_im
                                 i.height, i.max_tokens);
 }
 
+std::shared_ptr<session::Image> make_from_patches(session::Session& s, const v4i_image& i) {
+  constexpr std::uint32_t kMost = 1u << 20;  // no model takes a grid of that many
+  const std::int64_t patch = s.context().model().config().vision.patch;
+  const std::uint64_t each = 3 * static_cast<std::uint64_t>(patch * patch) * sizeof(float);
+  if (i.stride_bytes != 0)
+    fail(Code::kInvalid, "v4i_image.stride_bytes is {}, expected 0 for V4I_PIXELS_PATCHES",
+         i.stride_bytes);
+  if (i.width == 0 || i.height == 0 || i.width > kMost || i.height > kMost ||
+      i.data_bytes != std::uint64_t{i.width} * i.height * each)
+    fail(Code::kInvalid,
+         "v4i_image: {} x {} patches and {} bytes of data do not agree, expected {} for each patch",
+         i.width, i.height, i.data_bytes, each);
+  // Copied since the host's may lie at any address.
+  Buffer<float> patches(s.context().engine().budget(), i.data_bytes / sizeof(float), Use::kScratch,
+                        "the patches of an image");
+  std::memcpy(patches.data(), i.data, i.data_bytes);
+  return s.make_patches(i.height, i.width, {patches.data(), patches.size()}, i.max_tokens);
+}
+
 }  // namespace
 
 namespace v4i::capi {
@@ -53,9 +72,7 @@ std::shared_ptr<session::Image> make_image(session::Session& s, const v4i_image&
   if (i.data == nullptr) fail(Code::kInvalid, "v4i_image.data is NULL");
   if (i.format == V4I_PIXELS_ENCODED) return make_from_file(s, i);
   if (i.format != V4I_PIXELS_PATCHES) return s.make_image(pixels_of(i), i.max_tokens);
-  std::vector<float> patches(i.data_bytes / sizeof(float));
-  std::memcpy(patches.data(), i.data, patches.size() * sizeof(float));
-  return s.make_patches(i.height, i.width, patches, i.max_tokens);
+  return make_from_patches(s, i);
 }
 
 session::Prompt media_prompt(session::Session& s, std::span<const v4i_token> tokens,

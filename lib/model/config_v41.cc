@@ -45,8 +45,8 @@ constexpr IntKeyOf<VisionConfig> kVisionKeys[] = {
     {"intermediate_size", "vision_inter_dim", &VisionConfig::mlp_width, 1, 1 << 17},
     {"patch_size", "vision_patch_size", &VisionConfig::patch, 1, 1 << 10},
     {"downsample_ratio", "vision_downsample_ratio", &VisionConfig::downsample, 1, 64},
-    {"max_image_tokens", "vision_max_n_token", &VisionConfig::max_tokens, 1, 1 << 20},
-    {"min_pixels", "vision_min_pixels", &VisionConfig::min_pixels, 0, 0x7fffffff},
+    {"max_image_tokens", "vision_max_n_token", &VisionConfig::max_tokens, 19, 1 << 20},
+    {"min_pixels", "vision_min_pixels", &VisionConfig::min_pixels, 0, 64 << 20},
 };
 
 bool contains(const std::vector<int>& layers, int layer) {

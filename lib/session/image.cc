@@ -88,7 +88,8 @@ Image::Image(const Digest& content, std::int64_t first, std::int64_t count, std:
       width_(width),
       tokens_(first + count),
       first_(first),
-      rows_(budget, static_cast<std::size_t>(count * width), Use::kKv, kWhat) {}
+      rows_(budget, static_cast<std::size_t>(count * width), Use::kKv, kWhat),
+      encoded_(true) {}
 
 void Image::encode(forward::Forward& forward, const CancelFlag* cancel) {
   if (encoded()) return;
@@ -111,6 +112,7 @@ void Image::encode(forward::Forward& forward, const CancelFlag* cancel) {
   }
   rows_ = std::move(rows);
   patches_ = {};
+  encoded_.store(true, std::memory_order_release);
 }
 
 }  // namespace v4i::session

@@ -5,6 +5,7 @@
 // tokens may be computed again.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -33,7 +34,7 @@ class Image {
   std::int64_t tokens() const { return tokens_; }
   // Under the compute lock.  Error(kCancelled), kUnsupported, kFormat, kNoMemory: nothing changes.
   void encode(forward::Forward& forward, const CancelFlag* cancel);
-  bool encoded() const { return !rows_.empty(); }
+  bool encoded() const { return encoded_.load(std::memory_order_acquire); }  // any thread
   // Embeddings from token `row` of its span on, [.., width]; once it is encoded.
   const float* rows(std::int64_t row) const { return rows_.data() + (row - first_) * width_; }
   float* rows(std::int64_t row) { return rows_.data() + (row - first_) * width_; }
@@ -47,6 +48,7 @@ class Image {
   std::int64_t grid_height_ = 0, grid_width_ = 0, columns_ = 0, cell_rows_ = 0;
   Buffer<float> patches_;
   Buffer<float> rows_;
+  std::atomic<bool> encoded_{false};  // rows_ are there, and stay
 };
 
 // An image's place in a timeline: tokens [first, first + count) are those of its span from `row`

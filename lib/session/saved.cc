@@ -118,8 +118,13 @@ void Session::read_images(const kv::ReadBytes& read) {
     const std::int64_t most = context_->model().config().vision.max_tokens;
     if (s.first < from || s.count < 1 || s.row < 0 || s.row > most || s.count > most - s.row ||
         s.first > size() - s.count)
-      fail(Code::kFormat, "saved session is damaged: tokens {} to {} are those of no image",
-           s.first, s.first + s.count);
+      fail(Code::kFormat, "saved session is damaged: {} tokens from {} on are those of no image",
+           s.count, s.first);
+    const auto begin = tokens_.begin() + s.first;
+    const std::int32_t stands_for = context_->model().config().vision.image_token;
+    if (!std::all_of(begin, begin + s.count, [&](std::int32_t t) { return t == stands_for; }))
+      fail(Code::kFormat, "saved session is damaged: {} tokens from {} on are not all id {}",
+           s.count, s.first, stands_for);
     auto image = std::make_shared<Image>(digest_of(s.content), s.row, s.count, width,
                                          context_->engine().budget());
     const auto floats = static_cast<std::size_t>(s.count * width);

@@ -101,7 +101,7 @@ TEST_CASE("images that cannot be are refused with a sentence") {
   refuse(image_of(rgb, 0, 10, V4I_PIXELS_RGB8), V4I_E_INVALID, "do not agree");
   refuse(image_of(rgb, 0xffffffffu, 0xffffffffu, V4I_PIXELS_RGBA8), V4I_E_INVALID, "agree");
   refuse(image_of(rgb, 10, 10, 5), V4I_E_INVALID, "format");
-  refuse(image_of(rgb, 1, 1, V4I_PIXELS_PATCHES), V4I_E_INVALID, "values");
+  refuse(image_of(rgb, 1, 1, V4I_PIXELS_PATCHES), V4I_E_INVALID, "for each patch");
   auto i = image_of(rgb, 10, 10, V4I_PIXELS_RGB8);
   i.data = nullptr;
   refuse(i, V4I_E_INVALID, "data");

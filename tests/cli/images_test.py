@@ -236,7 +236,7 @@ def test_eval_refused(folder, command):
     refuse('no safetensors', bytes=struct.pack('<Q', 1 << 60) + data[8:])
     refuse('no JSON header', bytes=data[:8] + b'x' + data[9:])
     refuse('damaged', bytes=data.replace(b'"shape"', b'"shope"', 1))
-    refuse('values', bytes=data.replace(b'"shape": [20, 3', b'"shape": [20, 9').replace(b'14, 14], "data_offsets": [0, 23520]', b'14, 14], "data_offsets": [0, 23516]'))
+    refuse('for each patch', bytes=data.replace(b'"shape": [20, 3', b'"shape": [20, 9').replace(b'14, 14], "data_offsets": [0, 23520]', b'14, 14], "data_offsets": [0, 23516]'))
     os.remove(tensors)
     command.refused('images.safetensors: cannot be read', 'eval', path, '--case', case, '--sha256')
 

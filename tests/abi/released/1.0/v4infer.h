@@ -509,6 +509,8 @@ V4I_API void v4i_session_release(v4i_session* s);
 V4I_API v4i_status v4i_session_fork(v4i_session* s, v4i_session** out,
                                     v4i_error** err); /* copy-on-write KV */
 /* Waits for rows that lie in tiers, and for the engine where lost ones are computed again. */
+/* Checksums find what is damaged, not what is forged: restore what you trust as you trust the
+ * model's files.  A forged one may say anything, also to sessions that share its stores. */
 V4I_API v4i_status v4i_session_save(v4i_session* s, const v4i_writer* w,
                                     v4i_error** err);
 V4I_API v4i_status v4i_session_restore(v4i_model* m, const v4i_session_options* o,
