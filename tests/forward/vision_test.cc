@@ -243,7 +243,7 @@ TEST_CASE("an image's encoding stops soon after it is cancelled", "[forward][vis
   encode();
   const int all = (1 << 30) - countdown.load();
   REQUIRE(all > 1000);
-  for (int at = 1; at <= all - 8; at += all / 17) {
+  for (int at = 1; at <= all - 60; at += all / 17) {  // the last product is not looked into
     CAPTURE(at, all);
     countdown = at;
     cancel_in_call.reset();
