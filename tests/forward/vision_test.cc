@@ -243,12 +243,12 @@ TEST_CASE("an image's encoding stops soon after it is cancelled", "[forward][vis
   encode();
   const int all = (1 << 30) - countdown.load();
   REQUIRE(all > 1000);
-  for (int at = 1; at <= all - 60; at += all / 17) {  // the last product is not looked into
+  for (int at = 1; at <= all - 200; at += all / 17) {  // the last product is not looked into
     CAPTURE(at, all);
     countdown = at;
     cancel_in_call.reset();
     CHECK(refusal_code(encode) == Code::kCancelled);
-    CHECK(calls_after.load() < 60);  // one query block of a thread, or a product's pieces
+    CHECK(calls_after.load() < 200);  // one query block of a thread, or a product's pieces
     CHECK(budget.used() == 0);
   }
   cancel_in_call.signal();
