@@ -35,7 +35,8 @@ moves = [
     ("frozen struct grown", "  v4i_token token;\n  float bias;", "  v4i_token token;\n  float bias;\n  float more;"),
 ]
 grows = [
-    ("field appended", "  const v4i_memory_budget* budget;", "  const v4i_memory_budget* budget;\n  uint64_t added;"),
+    ("field appended", "  int32_t reserved0;\n} v4i_engine_options;",
+     "  int32_t reserved0;\n  uint64_t added;\n} v4i_engine_options;"),
     ("function added", "V4I_API void v4i_engine_release(v4i_engine* e);",
      "V4I_API void v4i_engine_release(v4i_engine* e);\nV4I_API uint32_t v4i_added(void);"),
     ("constant added", "#define V4I_E_IO (-4)", "#define V4I_E_IO (-4)\n#define V4I_ADDED 7"),
