@@ -15,7 +15,8 @@ class EngineOptions(c.Structure):
     _fields_ = [('struct_size', c.c_uint32), ('abi_version', c.c_uint32), ('next', c.c_void_p),
                 ('allocator', c.c_void_p), ('log', c.c_void_p), ('log_user', c.c_void_p),
                 ('log_level', c.c_int32), ('thread_count', c.c_int32), ('backend', c.c_char_p),
-                ('force_isa', c.c_char_p), ('budget', c.c_void_p)]
+                ('force_isa', c.c_char_p), ('budget', c.c_void_p), ('cpus', c.c_void_p),
+                ('cpu_count', c.c_size_t), ('thread_priority', c.c_int32), ('reserved0', c.c_int32)]
 
 
 class ModelOptions(c.Structure):
